@@ -1,0 +1,184 @@
+"""Backbones as declarations: how an image prompt and its pixels look, and what LoRA adapts."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ngcg_cli.errors import ModelError
+
+Resample = Literal["bilinear", "bicubic", "lanczos"]
+#: Every supported `config.model_type`.
+MODEL_TYPES = ("smolvlm", "idefics3", "internvl")
+#: Pillow's numbers, as `preprocessor_config.json` writes them.
+PILLOW_RESAMPLE: dict[int, Resample] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+#: Where LoRA sits (arXiv 2604.10721, "Adaptation"): attention and the MLPs' way down, by name,
+#: wherever they occur, vision tower included. `gate_proj` and `up_proj` are not adapted.
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "down_proj")
+
+_HALF = (0.5, 0.5, 0.5)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What the encoder must know about a multimodal language model beyond its own config.
+
+    The image goes in as ONE global view of `image_size` x `image_size` pixels, in the prompt
+    `image_prefix`, `image_tokens` x `image_token`, `image_suffix`, without an instruction.
+    """
+
+    name: str
+    hub_id: str | None
+    model_type: str
+    image_size: int
+    image_tokens: int
+    image_prefix: str
+    image_token: str
+    image_suffix: str
+    resample: Resample
+    #: The SmolVLM/Idefics3 processors first bring the longest edge to `image_size`, then squash.
+    aspect_first: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    revision: str = "main"
+    max_text_tokens: int = 300
+    lora_targets: tuple[str, ...] = LORA_TARGETS
+    #: A folder inside the package that holds the weights, for the model that needs no hub.
+    bundled: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What shapes a vector besides weights and tokenizer: written to `ngcg.json`."""
+        names = (
+            "model_type image_size image_tokens image_prefix image_token image_suffix "
+            "resample aspect_first mean std max_text_tokens"
+        )
+        return {name: _plain(getattr(self, name)) for name in names.split()}
+
+    def with_settings(self, settings: dict[str, Any], where: str | Path) -> Backbone:
+        """The same backbone with `settings` (from `ngcg.json`) in place of its own."""
+        known = self.settings()
+        unknown = sorted(settings.keys() - known.keys())
+        if unknown:
+            raise ModelError(f"unknown encoder settings {', '.join(unknown)}", where=where)
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        return dataclasses.replace(self, **values)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _smolvlm(name: str, hub_id: str | None, **more: Any) -> Backbone:
+    values: dict[str, Any] = {
+        "model_type": "idefics3",
+        "image_size": 512,
+        "image_tokens": 64,
+        "image_prefix": "<fake_token_around_image><global-img>",
+        "image_token": "<image>",
+        "image_suffix": "<fake_token_around_image>",
+        "resample": "lanczos",
+        "aspect_first": True,
+        "mean": _HALF,
+        "std": _HALF,
+    }
+    return Backbone(name=name, hub_id=hub_id, **(values | more))
+
+
+def _internvl(name: str, hub_id: str | None, **more: Any) -> Backbone:
+    values: dict[str, Any] = {
+        "model_type": "internvl",
+        "image_size": 448,
+        "image_tokens": 256,
+        "image_prefix": "<img>",
+        "image_token": "<IMG_CONTEXT>",
+        "image_suffix": "</img>",
+        "resample": "bicubic",
+        "aspect_first": False,
+        "mean": _IMAGENET_MEAN,
+        "std": _IMAGENET_STD,
+    }
+    return Backbone(name=name, hub_id=hub_id, **(values | more))
+
+
+#: The named backbones, in the order in which `ngcg models` lists them.
+BACKBONES: dict[str, Backbone] = {
+    backbone.name: backbone
+    for backbone in (
+        _smolvlm(
+            "tiny",
+            None,
+            model_type="smolvlm",
+            image_size=128,
+            image_tokens=16,
+            aspect_first=False,
+            bundled="tiny",
+        ),
+        _smolvlm("smolvlm-256m", "HuggingFaceTB/SmolVLM-256M-Instruct"),
+        _smolvlm("smolvlm-500m", "HuggingFaceTB/SmolVLM-500M-Instruct"),
+        _internvl("internvl3.5-1b", "OpenGVLab/InternVL3_5-1B-HF"),
+    )
+}
+
+
+def derive_backbone(
+    config: Any,
+    *,
+    name: str,
+    hub_id: str | None = None,
+    revision: str = "main",
+    preprocessor: dict[str, Any] | None = None,
+    where: str | Path | None = None,
+) -> Backbone:
+    """The declaration of a model that is not among the named ones, from its transformers config.
+
+    Args:
+        config: a transformers config with `vision_config`.
+        name: what the model is called in an index and in messages.
+        hub_id: its model id on the hub, if it has one.
+        revision: its revision on the hub.
+        preprocessor: its `preprocessor_config.json`; resize filter, mean and std are read from it.
+        where: named in errors.
+
+    Raises:
+        ModelError: `config.model_type` is not supported, or the image does not tile into tokens.
+    """
+    model_type = config.model_type
+    if model_type not in MODEL_TYPES:
+        raise ModelError(
+            f"model type '{model_type}' is not supported",
+            where=where or name,
+            hint=f"Supported are {', '.join(MODEL_TYPES)}.",
+        )
+    vision = config.vision_config
+    size = _side(vision.image_size)
+    grid = size // _side(vision.patch_size)
+    internvl = model_type == "internvl"
+    shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
+    if size % _side(vision.patch_size) or grid % shuffle:
+        raise ModelError(
+            f"image size {size} does not divide into patches of {_side(vision.patch_size)} "
+            f"and groups of {shuffle}",
+            where=where or name,
+        )
+    more: dict[str, Any] = {
+        "model_type": model_type,
+        "image_size": size,
+        "image_tokens": (grid // shuffle) ** 2,
+        "revision": revision,
+    }
+    if preprocessor:
+        resample = PILLOW_RESAMPLE.get(preprocessor.get("resample", -1))
+        more |= {"resample": resample} if resample else {}
+        for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
+            if preprocessor.get(theirs):
+                more[ours] = tuple(preprocessor[theirs])
+    return (_internvl if internvl else _smolvlm)(name, hub_id, **more)
+
+
+def _side(value: Any) -> int:
+    return int(value[0]) if isinstance(value, (list, tuple)) else int(value)

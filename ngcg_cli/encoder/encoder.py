@@ -1,0 +1,180 @@
+"""Texts or uint8 RGB images to L2-normalised float32 vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ngcg_cli.encoder.backbones import Backbone, derive_backbone
+from ngcg_cli.encoder.module import EncoderModule, Pooling
+from ngcg_cli.encoder.pixels import normalise, resize_images
+from ngcg_cli.encoder.tokens import TextTokenizer
+from ngcg_cli.errors import ModelError
+
+
+class Encoder:
+    """THE encoder: what `index`, `query`, `train` and `eval` all use.
+
+    Args:
+        module: the model itself.
+        tokenizer: its tokenizer.
+        backbone: its declaration.
+        name: what an index remembers and messages say.
+        weights_digest: hex digest that stands for the weights, if they came from files;
+            otherwise the fingerprint is taken from the parameters as they are at first use.
+    """
+
+    def __init__(
+        self,
+        module: EncoderModule,
+        tokenizer: TextTokenizer,
+        backbone: Backbone,
+        *,
+        name: str,
+        weights_digest: str | None = None,
+    ) -> None:
+        self.module = module
+        self.tokenizer = tokenizer
+        self.backbone = backbone
+        self.name = name
+        self.dim = module.dim
+        self.image_size = backbone.image_size
+        self._weights_digest = weights_digest
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.module.parameters()).device
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of weights, tokenizer, prompts, pooling and image settings.
+
+        Equal fingerprints mean comparable vectors; device and precision do not enter.
+        """
+        if self._weights_digest is None:
+            self._weights_digest = _digest_parameters(self.module)
+        facts = {
+            "weights": self._weights_digest,
+            "tokenizer": _digest_file(self.tokenizer.folder / "tokenizer.json"),
+            "eos": self.tokenizer.eos_id,
+            "pooling": self.module.pooling,
+            "settings": self.backbone.settings(),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, L) int64 ids with [EOS] appended (at most 300, [EOS] kept) and attention mask."""
+        return self.tokenizer.batch(texts, self.backbone.max_text_tokens)
+
+    def pixels(self, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+        """uint8 RGB images (h, w, 3) of any sizes to prepared float32 pixels (B, 3, S, S)."""
+        return normalise(resize_images(images, self.backbone), self.backbone)
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """(N, dim) float32 unit vectors, in the order of `texts`."""
+        # Texts of like length share a batch, so that little is computed for padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        for rows in _batches(order, batch_size):
+            ids, mask = self.tokens([texts[row] for row in rows])
+            vectors[rows] = self._run(self.module.embed_texts, ids, mask)
+        return vectors
+
+    def encode_images(
+        self, images: Sequence[np.ndarray] | np.ndarray, batch_size: int = 32
+    ) -> np.ndarray:
+        """(N, dim) float32 unit vectors of uint8 RGB images, each (h, w, 3)."""
+        vectors = np.empty((len(images), self.dim), dtype=np.float32)
+        for start in range(0, len(images), batch_size):
+            pixels = self.pixels(images[start : start + batch_size])
+            vectors[start : start + batch_size] = self._run(self.module.embed_images, pixels)
+        return vectors
+
+    def _run(self, embed: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> np.ndarray:
+        training = self.module.training
+        self.module.eval()
+        try:
+            with torch.inference_mode():
+                vectors = embed(*(tensor.to(self.device) for tensor in inputs))
+        finally:
+            self.module.train(training)
+        return vectors.cpu().numpy()
+
+
+def build_encoder(
+    config: Any,
+    tokenizer: str | Path,
+    *,
+    name: str = "fresh",
+    pooling: Pooling = "eos",
+    backbone: Backbone | None = None,
+    device: str | torch.device = "cpu",
+) -> Encoder:
+    """A fresh, trainable encoder with random weights, for training from scratch.
+
+    Args:
+        config: a transformers config object (`SmolVLMConfig`, `Idefics3Config`,
+            `InternVLConfig`). `text_config.vocab_size` must cover the tokenizer.
+        tokenizer: folder with `tokenizer.json` and `tokenizer_config.json` (`eos_token`).
+        name: what the encoder calls itself.
+        pooling: see `EncoderModule`.
+        backbone: the declaration; by default derived from `config`.
+        device: where the weights are made.
+    """
+    from transformers import AutoModel
+
+    with torch.device(device):
+        base = AutoModel.from_config(config, attn_implementation="sdpa")
+    backbone = backbone or derive_backbone(config, name=name)
+    return assemble(base, Path(tokenizer), backbone, name=name, pooling=pooling)
+
+
+def assemble(
+    base: Any,
+    tokenizer_folder: Path,
+    backbone: Backbone,
+    *,
+    name: str,
+    pooling: Pooling = "eos",
+    weights_digest: str | None = None,
+) -> Encoder:
+    """Join a base model, a tokenizer folder and a declaration; they are checked to fit."""
+    text_config = base.config.get_text_config()
+    tokenizer = TextTokenizer(tokenizer_folder, eos_token_id=_first(text_config.eos_token_id))
+    rows = base.get_input_embeddings().weight.shape[0]
+    if tokenizer.size > rows:
+        raise ModelError(
+            f"the tokenizer has {tokenizer.size} tokens, the model {rows} embeddings",
+            where=tokenizer_folder,
+        )
+    prefix, suffix = tokenizer.image_prompt(backbone)
+    module = EncoderModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
+    module.to(base.device)
+    return Encoder(module, tokenizer, backbone, name=name, weights_digest=weights_digest)
+
+
+def _first(value: Any) -> int | None:
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def _batches(order: list[int], size: int) -> list[list[int]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _digest_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest_parameters(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

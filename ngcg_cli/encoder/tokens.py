@@ -1,0 +1,90 @@
+"""Sentences to token ids with [EOS] at the end, straight from a `tokenizer.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from ngcg_cli.encoder.backbones import Backbone
+from ngcg_cli.errors import ModelError
+
+
+class TextTokenizer:
+    """A model's own tokenizer, without templates: bare sentence tokens, then [EOS].
+
+    [EOS] is `eos_token` of `tokenizer_config.json` (as transformers has it; for
+    SmolVLM-Instruct that is `<end_of_utterance>`), else `eos_token_id` of the language model.
+    The padding id never reaches a vector.
+    """
+
+    def __init__(self, folder: Path, *, eos_token_id: int | None = None) -> None:
+        self.folder = folder
+        path = folder / "tokenizer.json"
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(
+                f"the tokenizer cannot be read ({error})",
+                where=path,
+                hint="A model directory needs the tokenizer.json of a fast tokenizer.",
+            ) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        config = folder / "tokenizer_config.json"
+        names = json.loads(config.read_text("utf-8")) if config.exists() else {}
+        eos = self._token(names.get("eos_token"))
+        self.eos_id = eos if eos is not None else eos_token_id
+        if self.eos_id is None:
+            raise ModelError("no end-of-sequence token is named", where=config)
+        pad = self._token(names.get("pad_token"))
+        self.pad_id = self.eos_id if pad is None else pad
+
+    def _token(self, token: Any) -> int | None:
+        name = token.get("content") if isinstance(token, dict) else token
+        return None if name is None else self._tokenizer.token_to_id(name)
+
+    @property
+    def size(self) -> int:
+        """How many token ids there are, added ones included."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Token ids of each text, [EOS] appended; too long ones are cut so that [EOS] stays."""
+        # A lone surrogate (bytes that were no UTF-8) would stop the tokenizer.
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
+        return [[*encoding.ids[: max_tokens - 1], self.eos_id] for encoding in encodings]
+
+    def batch(self, texts: Sequence[str], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, L) int64 ids and (B, L) int64 attention mask, padded on the right."""
+        rows = self.ids(texts, max_tokens)
+        length = max(map(len, rows), default=0)
+        ids = torch.full((len(rows), length), self.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), length), dtype=torch.long)
+        for row, tokens in enumerate(rows):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        return ids, mask
+
+    def image_prompt(self, backbone: Backbone) -> tuple[list[int], list[int]]:
+        """The ids before and after the image's own tokens, [EOS] last.
+
+        Raises:
+            ModelError: the tokenizer does not know a token of the prompt as ONE token.
+        """
+        parts = []
+        for text in (backbone.image_prefix, backbone.image_suffix):
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            if text.count("<") != len(encoding.ids):
+                raise ModelError(
+                    f"the tokenizer does not know the image prompt {text!r}",
+                    where=self.folder / "tokenizer.json",
+                    hint="Its tokens must be added tokens of the tokenizer.",
+                )
+            parts.append(encoding.ids)
+        return parts[0], [*parts[1], self.eos_id]
