@@ -1,0 +1,1 @@
+"""Training: pairs, sampler, loss, gradient cache, and the loop that joins them."""
