@@ -1,0 +1,124 @@
+"""From an image file to pixels, and what happens when that fails."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ngcg_cli.datasets.pairs import Pair
+from ngcg_cli.errors import DataError
+
+# A run goes on without the images that it cannot read until they are more than this share: a few
+# lost files do not spoil a night's training, a wrong folder does.
+MAX_BROKEN_SHARE = 0.05
+
+# A 16-bit or floating-point picture has no fixed white: these percentiles become black and white.
+STRETCH_PERCENTILES = (2.0, 98.0)
+
+
+def load_image(pair: Pair) -> np.ndarray:
+    """The pair's pixels, (height, width, 3) uint8 RGB; see `read_image`."""
+    return read_image(pair.image)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode an image file to (height, width, 3) uint8 RGB.
+
+    The EXIF orientation is applied; transparent parts are shown on white; grey, palette and CMYK
+    pictures are converted; 16-bit and floating-point grey is stretched from the 2nd to the 98th
+    percentile. Raises DataError, with the file's name, for one that is missing, truncated, no
+    picture, or beyond Pillow's limit on pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                image = ImageOps.exif_transpose(opened)
+                if image.mode.startswith(("I", "F")):
+                    return _stretch(np.asarray(image))
+                if image.has_transparency_data:
+                    image = image.convert("RGBA")
+                    white = Image.new("RGBA", image.size, "white")
+                    image = Image.alpha_composite(white, image)
+                return np.array(image.convert("RGB"))
+    except FileNotFoundError:
+        raise DataError("image not found", where=path) from None
+    except UnidentifiedImageError:
+        raise DataError("not an image that Pillow can read", where=path) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"more pixels than are safe to decode ({error})",
+            where=path,
+            hint="Cut it into tiles first: `ngcg index` reads rasters of any size",
+        ) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow's decoders raise all of these for damaged files.
+        raise DataError(f"broken image: {error}", where=path) from None
+
+
+def _stretch(grey: np.ndarray) -> np.ndarray:
+    """(h, w) of any number type to (h, w, 3) uint8; what is not finite becomes black."""
+    values = grey.astype(np.float64)
+    finite = np.isfinite(values)
+    low, high = np.percentile(values[finite], STRETCH_PERCENTILES) if finite.any() else (0.0, 0.0)
+    scale = 255.0 / (high - low) if high > low else 0.0
+    shown = np.where(finite, np.clip((values - low) * scale, 0.0, 255.0), 0.0)
+    return np.repeat(np.rint(shown).astype(np.uint8)[..., None], 3, axis=2)
+
+
+class ImageFailures:
+    """Names and counts the images that could not be read, and says when it is enough.
+
+    Args:
+        total: how many images the run has.
+        max_share: the run stops when more than this share of them has failed.
+    """
+
+    def __init__(self, total: int, max_share: float = MAX_BROKEN_SHARE) -> None:
+        self.total = total
+        self.max_share = max_share
+        self.reasons: dict[Path, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def add(self, image: Path, reason: str | Exception) -> None:
+        """Count one image (once, however often it is tried); raise DataError past the share."""
+        self.reasons.setdefault(image, str(reason))
+        if len(self.reasons) > self.max_share * self.total:
+            first, why = next(iter(self.reasons.items()))
+            named = why if str(first) in why else f"{first}: {why}"
+            raise DataError(
+                f"{len(self.reasons)} of {self.total} images could not be read, more than "
+                f"{self.max_share:.2%}; the first: {named}",
+                hint="Give the folder that holds the images with --images",
+            )
+
+
+def drop_missing(pairs: Sequence[Pair], failures: ImageFailures) -> list[Pair]:
+    """The pairs whose image file is there and not empty; the others are told to `failures`.
+
+    Cheap (no decoding): a wrong folder is found before a model is loaded. All missing files are
+    counted before the run is stopped, so that the message says how many there are.
+    """
+    present: list[Pair] = []
+    reasons: list[tuple[Path, str]] = []
+    for pair in pairs:
+        try:
+            empty = pair.image.stat().st_size == 0
+        except OSError as error:
+            reasons.append((pair.image, error.strerror or "image not found"))
+            continue
+        if empty:
+            reasons.append((pair.image, "empty file"))
+        else:
+            present.append(pair)
+    if len(reasons) > failures.max_share * failures.total:
+        failures.reasons.update(reasons[:-1])
+    for image, reason in reasons:
+        failures.add(image, reason)
+    return present
