@@ -1,0 +1,1 @@
+"""Worked examples beside the package."""

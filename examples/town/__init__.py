@@ -1,0 +1,1 @@
+"""A drawn town: overhead scenes with exact captions, as training tiles and as a GeoTIFF."""
