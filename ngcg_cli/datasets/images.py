@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,22 +33,20 @@ def read_image(path: Path) -> np.ndarray:
     picture, or beyond Pillow's limit on pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                image = ImageOps.exif_transpose(opened)
-                if image.mode.startswith(("I", "F")):
-                    return _stretch(np.asarray(image))
-                if image.has_transparency_data:
-                    image = image.convert("RGBA")
-                    white = Image.new("RGBA", image.size, "white")
-                    image = Image.alpha_composite(white, image)
-                return np.array(image.convert("RGB"))
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith(("I", "F")):
+                return _stretch(np.asarray(image))
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            return np.array(image.convert("RGB"))
     except FileNotFoundError:
         raise DataError("image not found", where=path) from None
     except UnidentifiedImageError:
         raise DataError("not an image that Pillow can read", where=path) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise DataError(
             f"more pixels than are safe to decode ({error})",
             where=path,

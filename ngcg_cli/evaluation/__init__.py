@@ -1,0 +1,1 @@
+"""Evaluation: the protocols, over one ranking core."""
