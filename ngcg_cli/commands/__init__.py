@@ -1,0 +1,20 @@
+"""The commands: each parses, calls one thing below, and renders.
+
+A command module imports only typer and light modules at its top; the work is imported inside the
+command, so that `ngcg --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ngcg_cli.commands.index import index
+from ngcg_cli.commands.models import models
+from ngcg_cli.commands.query import query
+
+# In the order `ngcg --help` lists them.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "index": index,
+    "query": query,
+    "models": models,
+}

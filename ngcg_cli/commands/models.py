@@ -1,0 +1,29 @@
+"""`ngcg models`: the named backbones."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ngcg_cli.output.formats import RowFormat
+
+
+def models(
+    row_format: Annotated[
+        RowFormat | None,
+        typer.Option("--format", show_default="table on a terminal, otherwise jsonl"),
+    ] = None,
+) -> None:
+    """List the named models, their sizes and what training adapts, without loading weights.
+
+    \b
+    Example:
+      ngcg models
+      ngcg models --format csv
+    """
+    from ngcg_cli.encoder import list_backbones
+    from ngcg_cli.output.rows import write_rows
+
+    write_rows(list_backbones(), row_format, sys.stdout)

@@ -1,0 +1,92 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ngcg_cli.output import terminal
+
+DEFAULT_INDEX = Path("ngcg-index")
+
+IndexOption = Annotated[
+    Path,
+    typer.Option("--index", metavar="DIR", envvar="NGCG_INDEX", help="The index folder."),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME_OR_PATH",
+        envvar="NGCG_MODEL",
+        show_default="tiny",
+        help="A name from `ngcg models`, a model id, or a folder that `ngcg train` wrote.",
+    ),
+]
+IndexModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME_OR_PATH",
+        envvar="NGCG_MODEL",
+        show_default="the index's own, tiny for a new one",
+        help="A name from `ngcg models`, a model id, or a folder that `ngcg train` wrote.",
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout when done.")
+]
+
+
+def _be_verbose(value: bool) -> None:
+    if value:
+        terminal.configure(verbose=True)
+
+
+def _be_quiet(value: bool) -> None:
+    if value:
+        terminal.configure(quiet=True)
+
+
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", callback=_be_verbose, help="Say more on stderr; show tracebacks."
+    ),
+]
+QuietOption = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=_be_quiet, help="Say only warnings and errors on stderr."
+    ),
+]
+
+
+def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command `-v/--verbose` and `-q/--quiet`, so that they work after its name too."""
+    common = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation
+        )
+        for name, annotation in (("verbose", VerboseOption), ("quiet", QuietOption))
+    ]
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        for option in common:  # their callbacks have done the work already
+            kwargs.pop(option.name)
+        function(*args, **kwargs)
+
+    signature = inspect.signature(function, eval_str=True)
+    parameters = [*signature.parameters.values(), *common]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command

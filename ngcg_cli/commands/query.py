@@ -1,0 +1,114 @@
+"""`ngcg query`: a sentence, or a photo, in; ranked coordinates out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngcg_cli.commands.options import DeviceOption, IndexModelOption, IndexOption
+from ngcg_cli.commands.places import BoundingBox, parse_bbox, parse_near
+from ngcg_cli.errors import UsageError
+from ngcg_cli.output.formats import HitFormat
+
+
+def query(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TEXT|-",
+            help="What to look for, or - to read one query a line from standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", metavar="FILE", help="Look for what a photo shows, not for TEXT."),
+    ] = None,
+    top: Annotated[
+        int, typer.Option("--top", "-k", metavar="N", min=1, help="How many hits at most.")
+    ] = 10,
+    hit_format: Annotated[
+        HitFormat | None,
+        typer.Option("--format", show_default="table on a terminal, otherwise jsonl"),
+    ] = None,
+    bbox: Annotated[
+        BoundingBox | None,
+        typer.Option(
+            "--bbox",
+            metavar="W,S,E,N",
+            parser=parse_bbox,
+            help="Only tiles whose centre lies in this box, in degrees; W > E crosses the "
+            "antimeridian.",
+        ),
+    ] = None,
+    near: Annotated[
+        tuple | None,
+        typer.Option(
+            "--near",
+            metavar="LAT,LON",
+            parser=parse_near,
+            help="Only tiles whose centre lies around this point; needs --within.",
+        ),
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option("--within", metavar="METRES", help="How far from --near."),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Compare every tile instead of searching the graph.")
+    ] = False,
+    keep_overlaps: Annotated[
+        bool,
+        typer.Option(
+            "--keep-overlaps",
+            help="Keep hits that overlap a better one by more than half of the smaller.",
+        ),
+    ] = False,
+    index: IndexOption = Path("ngcg-index"),
+    model: IndexModelOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Ask an index where something is: a sentence in, ranked coordinates out.
+
+    \b
+    Example:
+      ngcg query "a red-roofed building beside a roundabout"
+      ngcg query "boats in a harbour" --near 40.70,-74.02 --within 5000 -k 3
+      ngcg query - --format csv < captions.txt > hits.csv
+      ngcg query --image photo.jpg --format geojson > hits.geojson
+    """
+    if (text is None) == (image is None):
+        raise UsageError("give either TEXT or --image FILE", hint="See 'ngcg query --help'.")
+    if text is not None and not text.strip():
+        raise UsageError("TEXT is empty", hint='Say what to look for: ngcg query "a harbour".')
+    if (near is None) != (within is None):
+        raise UsageError("--near and --within go together", hint="Give both or none.")
+    if within is not None and not 0 < within < float("inf"):
+        raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
+
+    from ngcg_cli.journeys.querying import Finder, LineReader, read_photo
+    from ngcg_cli.output.hits import write_answers
+
+    finder = Finder(
+        index,
+        model,
+        device,
+        top=top,
+        bbox=bbox,
+        near=None if near is None or within is None else (*near, within),
+        exact=exact,
+        keep_overlaps=keep_overlaps,
+    )
+    lines = LineReader(sys.stdin.buffer) if text == "-" else None
+    if image is not None:
+        answers = finder.of_image(str(image), read_photo(image))
+    elif lines is not None:
+        answers = finder.of_texts(lines)
+    else:
+        answers = finder.of_texts([[str(text)]])
+    write_answers(answers, hit_format, sys.stdout)
+    if lines is not None and lines.unreadable:
+        raise typer.Exit(3)

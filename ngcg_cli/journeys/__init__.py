@@ -1,0 +1,1 @@
+"""The two journeys through the house: rasters into an index, and a query out of it to places."""

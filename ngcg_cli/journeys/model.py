@@ -1,0 +1,79 @@
+"""Which model an index and a command line mean, and that they mean the same one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ngcg_cli.errors import ModelError, TileIndexError
+from ngcg_cli.search import ModelStamp, TileIndex
+
+if TYPE_CHECKING:
+    from ngcg_cli.encoder import Encoder
+
+BUNDLED = "tiny"
+
+
+def model_name(model: str) -> str:
+    """What an index remembers of `--model`: a folder by its absolute path, so that it is found from
+    anywhere; other names as they are."""
+    from ngcg_cli.encoder.backbones import BACKBONES
+
+    if model not in BACKBONES and os.path.isdir(model):
+        return os.path.abspath(model)
+    return model
+
+
+def load_model(model: str | None, device: str, index: TileIndex | None = None) -> Encoder:
+    """The encoder for an index: the one asked for, else the one that the index remembers.
+
+    Args:
+        model: name or path, None for the index's own (`tiny` for a new index).
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        index: the index it has to fit, if there is one yet.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        TileIndexError: the index was made with another model; both are named.
+    """
+    if index is not None:
+        refuse_other_name(model, index)
+    wanted = model or (index.model.name if index else BUNDLED)
+
+    from ngcg_cli.encoder import load_encoder
+
+    try:
+        encoder = load_encoder(wanted, device)
+    except ModelError as error:
+        if model is None and index is not None:
+            raise ModelError(
+                f"the index's model {wanted!r} cannot be loaded: {error.what}",
+                where=index.path,
+                hint="Give --model the folder where it is now.",
+            ) from error
+        raise
+    if index is not None:
+        index.check_model(stamp(encoder, model or index.model.name))
+    return encoder
+
+
+def stamp(encoder: Encoder, model: str) -> ModelStamp:
+    """What an index keeps of its model."""
+    return ModelStamp(name=model_name(model), fingerprint=encoder.fingerprint, dim=encoder.dim)
+
+
+def refuse_other_name(model: str | None, index: TileIndex) -> None:
+    """Refuses a model that is not the index's before any of it is loaded.
+
+    A folder may have moved, so a folder is judged by its fingerprint, after loading.
+
+    Raises:
+        TileIndexError: `model` is another one than the index's; both are named.
+    """
+    if model is None or os.path.isdir(model) or model_name(model) == index.model.name:
+        return
+    raise TileIndexError(
+        f"was made with the model {index.model.name!r}, not with {model!r}",
+        where=index.path,
+        hint="Leave --model (and NGCG_MODEL) away, or name another --index.",
+    )

@@ -1,0 +1,129 @@
+"""From a sentence or a photo to ranked places."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from ngcg_cli.errors import DataError
+from ngcg_cli.journeys.model import load_model, refuse_other_name
+from ngcg_cli.search import Hit, TileIndex
+
+if TYPE_CHECKING:
+    from ngcg_cli.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+# Queries embedded together when that many are waiting: enough for full batches of like length,
+# few enough that hits keep coming.
+BLOCK = 256
+READ_BYTES = 1 << 16
+
+
+class Answer(NamedTuple):
+    """A query (its text, or the path of its photo) and its hits in rank order."""
+
+    query: str
+    hits: Sequence[Hit]
+
+
+class Finder:
+    """An open index and the model that made it; the model is loaded when the first query comes.
+
+    Args:
+        index: the index folder.
+        model: name or path, None for the index's own.
+        device: where the model runs.
+        filters: what `TileIndex.search` takes: top, bbox, near, exact, keep_overlaps.
+
+    Raises:
+        TileIndexError: there is no index, or it was made with another model.
+    """
+
+    def __init__(self, index: Path, model: str | None, device: str, **filters: Any) -> None:
+        self._index = TileIndex.open(index)
+        self._model = model
+        self._device = device
+        self._filters = filters
+        refuse_other_name(model, self._index)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return load_model(self._model, self._device, self._index)
+
+    def of_texts(self, blocks: Iterable[Sequence[str]]) -> Iterator[Answer]:
+        """Answers in the order of the queries, each block embedded and searched together."""
+        for block in blocks:
+            yield from self._answers(block, self._encoder.encode_texts(block))
+
+    def of_image(self, name: str, pixels: np.ndarray) -> Iterator[Answer]:
+        """The answer to a photo, uint8 (h, w, 3), called `name`."""
+        yield from self._answers([name], self._encoder.encode_images([pixels]))
+
+    def _answers(self, names: Sequence[str], vectors: np.ndarray) -> Iterator[Answer]:
+        found = self._index.search(vectors, **self._filters)
+        return (Answer(name, hits) for name, hits in zip(names, found, strict=True))
+
+
+class LineReader:
+    """Queries from a stream, one a line, in blocks of what is there already.
+
+    A line typed at a terminal is answered at once; lines that wait in a pipe are answered together.
+    Blank lines are passed over; lines that are not UTF-8 are named and counted in `unreadable`.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.unreadable = 0
+
+    def __iter__(self) -> Iterator[list[str]]:
+        number = 0
+        rest = b""
+        while True:
+            # At most one read of the system: it waits for the first byte, not for a full buffer.
+            piece = self._stream.read1(READ_BYTES)  # type: ignore[attr-defined]
+            lines = (rest + piece).split(b"\n")
+            rest = lines.pop() if piece else b""
+            texts = []
+            for line in lines:
+                number += 1
+                text = self._decoded(line, number)
+                if text:
+                    texts.append(text)
+            for start in range(0, len(texts), BLOCK):
+                yield texts[start : start + BLOCK]
+            if not piece:
+                return
+
+    def _decoded(self, line: bytes, number: int) -> str:
+        try:
+            return line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            self.unreadable += 1
+            logger.error("standard input, line %d: not UTF-8 (%s); left out", number, error.reason)
+            return ""
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A photo as uint8 RGB (h, w, 3), turned as its EXIF orientation says.
+
+    Raises:
+        DataError: it is missing or no image that Pillow reads.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as photo:
+            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise DataError(
+            "there is no such file" if missing else f"cannot be read as a photo ({error})",
+            where=path,
+            hint="Give --image a JPEG, PNG, WebP or TIFF file.",
+        ) from error

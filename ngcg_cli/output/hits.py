@@ -1,0 +1,154 @@
+"""Ranked hits to jsonl, csv, geojson or a table, query by query as they come.
+
+Every format is a generator of text: a piece a query, so that a pipe sees hits at once. Degrees
+have 7 decimals (a centimetre), scores 6.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+
+from ngcg_cli.output import terminal
+from ngcg_cli.output.antimeridian import geojson_geometry
+from ngcg_cli.output.formats import HitFormat
+
+if TYPE_CHECKING:
+    from ngcg_cli.journeys.querying import Answer
+    from ngcg_cli.search import Hit
+
+CSV_FIELDS = (
+    *("query", "rank", "score", "lon", "lat", "west", "south", "east", "north"),
+    *("source", "column", "row", "width", "height"),
+)
+
+
+Answers: TypeAlias = "Iterable[Answer]"
+
+
+def hit_record(query: str, hit: Hit) -> dict[str, Any]:
+    """The fields of a hit, as jsonl and GeoJSON properties show them."""
+    return {
+        "query": query,
+        "rank": hit.rank,
+        "score": round(float(hit.score), 6),
+        "lon": degrees(hit.lon),
+        "lat": degrees(hit.lat),
+        "bbox": [degrees(value) for value in hit.bbox],
+        "source": hit.source,
+        "window": [int(value) for value in hit.window],
+    }
+
+
+def degrees(value: float) -> float:
+    """Rounded to 7 decimals, and never -0.0."""
+    return round(float(value), 7) + 0.0
+
+
+def as_jsonl(answers: Answers) -> Iterator[str]:
+    """One JSON object a line, a query's hits together."""
+    for query, hits in answers:
+        yield "".join(_json(hit_record(query, hit)) + "\n" for hit in hits)
+
+
+def as_csv(answers: Answers) -> Iterator[str]:
+    """A header line, then a line a hit."""
+    yield _csv_line(CSV_FIELDS)
+    for query, hits in answers:
+        yield "".join(_csv_line(_flat(query, hit)) for hit in hits)
+
+
+def as_geojson(answers: Answers) -> Iterator[str]:
+    """One FeatureCollection (RFC 7946) over all queries: a feature a hit, a line each."""
+    yield '{"type": "FeatureCollection", "features": ['
+    separator = "\n"
+    for query, hits in answers:
+        piece = ""
+        for hit in hits:
+            piece += separator + _json(_feature(query, hit))
+            separator = ",\n"
+        yield piece
+    yield "\n]}\n"
+
+
+def as_table(answers: Answers) -> Iterator[str]:
+    """A table a query, for people; colour only on a terminal."""
+    from rich.table import Table
+
+    for query, hits in answers:
+        table = Table(title=_plain(query), title_justify="left", box=None, pad_edge=False)
+        for heading in ("#", "score", "lat", "lon"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("source", overflow="fold")
+        table.add_column("column,row size", no_wrap=True)
+        for hit in hits:
+            column, row, width, height = hit.window
+            table.add_row(
+                str(hit.rank),
+                f"{hit.score:.3f}",
+                f"{hit.lat:.7f}",
+                f"{hit.lon:.7f}",
+                _plain(hit.source),
+                f"{column},{row} {width}x{height}",
+            )
+        if hits:
+            yield terminal.rendered(table) + "\n"
+
+
+FORMATS: dict[HitFormat, Callable[[Answers], Iterator[str]]] = {
+    "table": as_table,
+    "jsonl": as_jsonl,
+    "csv": as_csv,
+    "geojson": as_geojson,
+}
+
+
+def write_answers(answers: Answers, hit_format: HitFormat | None, stream: TextIO) -> None:
+    """Writes each query's hits as soon as they are there.
+
+    Args:
+        answers: the queries with their hits; drawn from one by one.
+        hit_format: None means a table on a terminal, otherwise jsonl.
+        stream: where to, normally stdout.
+    """
+    chosen = hit_format or ("table" if stream.isatty() else "jsonl")
+    for piece in FORMATS[chosen](answers):
+        stream.write(piece)
+        stream.flush()
+
+
+def _feature(query: str, hit: Hit) -> dict[str, Any]:
+    record = hit_record(query, hit)
+    return {
+        "type": "Feature",
+        "bbox": record["bbox"],
+        "geometry": geojson_geometry(hit.footprint),
+        "properties": record,
+    }
+
+
+def _flat(query: str, hit: Hit) -> list[Any]:
+    places = [f"{degrees(value):.7f}" for value in (hit.lon, hit.lat, *hit.bbox)]
+    return [query, hit.rank, f"{hit.score:.6f}", *places, hit.source, *hit.window]
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(text: str) -> Any:
+    """Text as it is: nothing in it is markup, and control characters stay harmless."""
+    from rich.text import Text
+
+    return Text(
+        "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    )
