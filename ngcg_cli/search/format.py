@@ -1,0 +1,238 @@
+"""What an index folder holds, as frozen records, and the one file that names it all.
+
+Every file but `manifest.json` is written once under a name of its own and never changed. The
+manifest is replaced in one atomic step, so an index is always in exactly one committed state.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ngcg_cli.errors import TileIndexError
+from ngcg_cli.search.files import FileRecord, damaged, write_beside
+
+MANIFEST = "manifest.json"
+FORMAT = "ngcg-index"
+VERSION = 1
+
+_NAME = re.compile(r"\d{6,}")  # also keeps a hostile manifest from pointing out of the folder
+
+
+@dataclass(frozen=True)
+class ModelStamp:
+    """The model that made an index's vectors.
+
+    Attributes:
+        name: what the user calls it.
+        fingerprint: hash of its config, weights and prompts: equal means the same vectors.
+        dim: width of its vectors.
+    """
+
+    name: str
+    fingerprint: str
+    dim: int
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise ValueError(f"a model of {self.dim} dimensions")
+
+
+@dataclass(frozen=True)
+class SegmentRecord:
+    """A block of tiles: row i of the vector file is row i of the tile table."""
+
+    name: str
+    tiles: int
+    table: FileRecord
+    vectors: FileRecord
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.tiles < 1:
+            raise ValueError(f"segment {self.name} of {self.tiles} tiles")
+
+    @property
+    def table_path(self) -> str:
+        """Where its GeoParquet table lies, from the index folder."""
+        return f"tiles/{self.name}.parquet"
+
+    @property
+    def vectors_path(self) -> str:
+        """Where its vectors lie, from the index folder."""
+        return f"vectors/{self.name}.npy"
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """A raster in the index, and how it was cut into tiles.
+
+    Attributes:
+        path: path or URL, as the user gave it; the key of the source.
+        size: bytes, None where unknown (remote).
+        mtime_ns: time of last change, None where unknown.
+        tile: tile size with its unit ("224px", "100m").
+        overlap: fraction of a tile shared with the next.
+        min_valid: least share of valid pixels for a tile to be taken.
+        tiles: tiles in the index; `TileIndex.put` fills it in.
+        complete: False while a source is committed block by block and not all are in.
+        segments: where its tiles lie; `TileIndex.put` fills it in.
+    """
+
+    path: str
+    size: int | None
+    mtime_ns: int | None
+    tile: str
+    overlap: float
+    min_valid: float
+    tiles: int = 0
+    complete: bool = True
+    segments: tuple[SegmentRecord, ...] = ()
+
+    def up_to_date(self, wanted: SourceRecord) -> bool:
+        """Whether this record, from the index, already is all the work that `wanted` asks for."""
+        mine, asked = (replace(record, tiles=0, segments=()) for record in (self, wanted))
+        return self.complete and mine == asked
+
+
+@dataclass(frozen=True)
+class GraphRecord:
+    """The HNSW graph: labels 0..count-1 run through `segments` in order.
+
+    The graph file tells neither its dimension nor its space, so they are kept here, and the
+    checksum ties them to that very file. Segments that have left the index since may be listed:
+    their labels are ignored.
+
+    Attributes:
+        segments: (name, tiles) of each segment in the graph, in label order.
+    """
+
+    name: str
+    dim: int
+    count: int
+    segments: tuple[tuple[str, int], ...]
+    file: FileRecord
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.count != sum(tiles for _, tiles in self.segments):
+            raise ValueError("the graph's count is not that of its segments")
+
+    @property
+    def path(self) -> str:
+        """Where it lies, from the index folder."""
+        return f"graph/{self.name}.hnsw"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One committed state of an index.
+
+    Attributes:
+        next_name: number of the next file to be written; only ever grows.
+    """
+
+    model: ModelStamp
+    sources: tuple[SourceRecord, ...] = ()
+    graph: GraphRecord | None = None
+    next_name: int = 1
+
+    @property
+    def segments(self) -> list[SegmentRecord]:
+        """All segments in row order."""
+        return [segment for source in self.sources for segment in source.segments]
+
+    def files(self) -> dict[str, FileRecord]:
+        """Every file that belongs to this state, by its path from the index folder."""
+        named = {}
+        for segment in self.segments:
+            named[segment.table_path] = segment.table
+            named[segment.vectors_path] = segment.vectors
+        if self.graph:
+            named[self.graph.path] = self.graph.file
+        return named
+
+    def write(self, folder: Path) -> None:
+        """Replace the folder's manifest by this one: the moment of commit."""
+        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        text = json.dumps(data, indent=1) + "\n"
+        write_beside(folder / MANIFEST, lambda file: file.write(text.encode()))
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read the folder's manifest.
+
+        Raises:
+            TileIndexError: there is none, or it is damaged or of another format version.
+        """
+        path = folder / MANIFEST
+        try:
+            data = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise TileIndexError(
+                "no index here",
+                where=folder,
+                hint="Make one with `ngcg index SOURCE`, or name another with --index.",
+            ) from None
+        except OSError as error:
+            raise TileIndexError(f"cannot be read: {error.strerror}", where=path) from error
+        except ValueError as error:
+            raise damaged(path, f"not JSON: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise damaged(path, "not the manifest of an ngcg index")
+        if data.get("version") != VERSION:
+            raise TileIndexError(
+                f"index format {data.get('version')!r}, but this ngcg reads format {VERSION}",
+                where=folder,
+                hint="Use the ngcg that made it, or index again into another folder.",
+            )
+        try:
+            return _manifest(data)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise damaged(path, reason) from error
+
+
+def _manifest(data: dict[str, Any]) -> Manifest:
+    graph = data["graph"]
+    manifest = Manifest(
+        model=ModelStamp(**data["model"]),
+        sources=tuple(_source(source) for source in data["sources"]),
+        graph=None if graph is None else _graph(graph),
+        next_name=int(data["next_name"]),
+    )
+    names = [segment.name for segment in manifest.segments]
+    paths = [source.path for source in manifest.sources]
+    if len(set(names)) < len(names) or len(set(paths)) < len(paths):
+        raise ValueError("a source or segment is named twice")
+    return manifest
+
+
+def _source(data: dict[str, Any]) -> SourceRecord:
+    segments = tuple(
+        SegmentRecord(
+            **{
+                **segment,
+                "table": FileRecord(**segment["table"]),
+                "vectors": FileRecord(**segment["vectors"]),
+            }
+        )
+        for segment in data["segments"]
+    )
+    source = SourceRecord(**{**data, "segments": segments})
+    if source.tiles != sum(segment.tiles for segment in segments):
+        raise ValueError(f"{source.path}: the tile count is not that of its segments")
+    return source
+
+
+def _graph(data: dict[str, Any]) -> GraphRecord:
+    segments = tuple((str(name), int(tiles)) for name, tiles in data["segments"])
+    return GraphRecord(**{**data, "segments": segments, "file": FileRecord(**data["file"])})
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a file of an index")

@@ -1,0 +1,143 @@
+"""From rankings to hits: filters, one hit for one place, and what is told of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ngcg_cli.search.ranking import Mask, Vectors, distinct, within_bbox, within_distance
+from ngcg_cli.search.snapshot import Snapshot
+from ngcg_cli.search.tiles import Ints, TileColumns, exterior, polygons
+
+# Ranks held at once, over all queries of a step: bounds memory when both are many.
+_MAX_RANKED = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A tile found.
+
+    Attributes:
+        rank: from 1.
+        score: cosine similarity.
+        lon, lat: the tile's centre, degrees, WGS 84.
+        bbox: west, south, east, north; west > east across the antimeridian.
+        source: path of the raster, as it was indexed.
+        window: column, row, width, height in the raster's pixels.
+        footprint: exterior ring of (lon, lat), closed.
+    """
+
+    rank: int
+    score: float
+    lon: float
+    lat: float
+    bbox: tuple[float, float, float, float]
+    source: str
+    window: tuple[int, int, int, int]
+    footprint: list[tuple[float, float]]
+
+
+def find(
+    view: Snapshot,
+    queries: Vectors,
+    top: int,
+    bbox: tuple[float, float, float, float] | None,
+    near: tuple[float, float, float] | None,
+    exact: bool,
+    keep_overlaps: bool,
+) -> list[list[Hit]]:
+    """The hits for each query: `TileIndex.search` on one committed state, arguments checked.
+
+    Ranks a few times `top` tiles, and goes deeper only for queries whose hits mostly overlapped.
+    """
+    keep = _filter(view, bbox, near)
+    candidates = view.count if keep is None else int(keep.sum())
+    hits: list[list[Hit]] = [[] for _ in queries]
+    if not candidates:
+        return hits
+    k = min(candidates, top if keep_overlaps else 4 * top + 16)
+    waiting = np.arange(len(queries))
+    while len(waiting):
+        deeper: list[int] = []
+        step = max(1, _MAX_RANKED // k)
+        for part in (waiting[i : i + step] for i in range(0, len(waiting), step)):
+            rows, scores = view.rank(queries[part], k, keep, exact)
+            tiles = np.unique(rows[rows >= 0])
+            columns = view.columns(tiles)
+            kept = rows >= 0
+            if not keep_overlaps:
+                kept = _distinct(view, rows, tiles, columns, top)
+            done = (kept.sum(axis=1) >= top) | (k >= candidates)
+            deeper.extend(part[~done].tolist())
+            kept[~done] = False
+            _fill(hits, part, view, rows, scores, kept, tiles, columns)
+        waiting = np.array(deeper, np.int64)
+        k = min(candidates, 4 * k)
+    return hits
+
+
+def _filter(
+    view: Snapshot,
+    bbox: tuple[float, float, float, float] | None,
+    near: tuple[float, float, float] | None,
+) -> Mask | None:
+    if bbox is None and near is None:
+        return None
+    lon, lat = view.centres()
+    keep = np.ones(view.count, bool)
+    if bbox is not None:
+        keep &= within_bbox(lon, lat, bbox)
+    if near is not None:
+        keep &= within_distance(lon, lat, near)
+    return keep
+
+
+def _distinct(view: Snapshot, rows: Ints, tiles: Ints, columns: TileColumns, top: int) -> Mask:
+    shapes: list[npt.NDArray[np.object_]] = []
+
+    def footprints() -> npt.NDArray[np.object_]:
+        if not shapes:
+            shapes.append(polygons(view.geometry(tiles), columns.lon))
+        return shapes[0]
+
+    tile = np.where(rows >= 0, np.searchsorted(tiles, rows), -1)
+    source = view.segment_source[view.segment_of(tiles)]
+    return distinct(tile, columns, source, footprints, top)
+
+
+def _fill(
+    hits: list[list[Hit]],
+    part: Ints,
+    view: Snapshot,
+    rows: Ints,
+    scores: Vectors,
+    kept: Mask,
+    tiles: Ints,
+    columns: TileColumns,
+) -> None:
+    """Append the kept ranks (in order) to the hits of their queries, `part`."""
+    query, rank = np.nonzero(kept)
+    tile = np.searchsorted(tiles, rows[query, rank])
+    shown = np.unique(tile)
+    wkbs = view.geometry(tiles[shown])
+    lons, lats = columns.lon.tolist(), columns.lat.tolist()
+    rings = {t: exterior(wkb, lons[t]) for t, wkb in zip(shown.tolist(), wkbs, strict=True)}
+    paths = [source.path for source in view.manifest.sources]
+    source_of = view.segment_source[view.segment_of(tiles)]
+    for q, t, score in zip(part[query].tolist(), tile.tolist(), scores[kept].tolist(), strict=True):
+        west, south, east, north = columns.bbox[t].tolist()
+        column, row, width, height = columns.window[t].tolist()
+        hits[q].append(
+            Hit(
+                rank=len(hits[q]) + 1,
+                score=score,
+                lon=lons[t],
+                lat=lats[t],
+                bbox=(west, south, east, north),
+                source=paths[source_of[t]],
+                window=(column, row, width, height),
+                footprint=rings[t],
+            )
+        )
