@@ -7,14 +7,30 @@ from shapely.geometry import Point, Polygon
 from shapely.ops import unary_union
 
 from examples.town.scene import (
-    AREA, DECK, DETAIL, GRAVEL, MARK, OBJECT, PAVED, PLAIN, RGB, ROOF, TILES, WAVES, Feature, Site,
-    box, place, scale,
+    AREA,
+    DETAIL,
+    GRASS,
+    GRAVEL,
+    GROUND,
+    MARK,
+    OBJECT,
+    PAVED,
+    PLAIN,
+    RGB,
+    ROOF,
+    TILES,
+    WAVES,
+    Feature,
+    Site,
+    box,
+    place,
+    scale,
 )  # fmt: skip
 
 ROOFS: dict[str, list[RGB]] = {
-    "red": [(170, 78, 62), (184, 92, 70), (152, 66, 54), (178, 70, 58)],
+    "red": [(166, 80, 64), (178, 94, 74), (150, 68, 58), (172, 72, 60)],
     "grey": [(122, 122, 126), (138, 138, 138), (108, 110, 116)],
-    "blue": [(62, 104, 172), (78, 120, 186), (54, 92, 158)],
+    "blue": [(66, 102, 158), (84, 122, 174), (58, 92, 146)],
     "white": [(226, 226, 222), (236, 234, 228), (216, 218, 220)],
     "brown": [(116, 88, 66), (104, 80, 60), (128, 100, 76)],
     "green": [(78, 126, 96), (92, 138, 108), (66, 116, 88)],
@@ -56,6 +72,10 @@ def house(site: Site, x: float, y: float, angle: float = 0.0, colour: str = "red
     length = length or float(rng.uniform(11, 15.5))
     width = width or float(rng.uniform(8, 10.5))
     rgb, height = roof(site, colour), float(rng.uniform(5, 7))
+    plot = box(x, y, length + float(rng.uniform(4, 8)), width + float(rng.uniform(6, 12)), angle)
+    site.poly(plot, site.jitter(site.grass, 7), GROUND, GRASS)
+    tx, ty = place([(float(rng.uniform(-0.3, 0.3)) * length, width * 0.62)], x, y, angle)[0]
+    site.poly(box(tx, ty, 5.0, 3.6, angle), site.jitter((176, 170, 160), 7), AREA, GRAVEL)
     plan = [Polygon(box(x, y, length, width, angle))]
     if rng.random() < 0.35:
         wx, wy = place([(length * 0.22, -width * 0.55)], x, y, angle)[0]
@@ -86,7 +106,7 @@ def building(site: Site, x: float, y: float, length: float, width: float, angle:
                     cx, cy = place([(k, side * width)], x, y, angle)[0]
                     site.poly(box(cx, cy, 3.2, 1.6, angle), scale(rgb, 1.12), DETAIL, ROOF)
     else:
-        tall = height or float(rng.uniform(16, 26))
+        tall = height or float(rng.uniform(12, 18))
         site.poly(box(x, y, length, width, angle), scale(rgb, 0.8), OBJECT, ROOF, tall)
         site.poly(box(x, y, length - 1.4, width - 1.4, angle), rgb, OBJECT, ROOF)
         for k in np.linspace(-0.36, 0.36, 3):
@@ -163,8 +183,3 @@ def greenhouses(site: Site, x: float, y: float, count: int, angle: float, length
                   scale(rgb, 1.1), DETAIL)  # fmt: skip
         out.append(site.add(Feature("greenhouse", Polygon(box(cx, cy, length, 9, angle)))))
     return out
-
-
-__all__ = [
-    "DECK", "ROOFS", "building", "church", "greenhouses", "house", "pool", "solar", "tank",
-]  # fmt: skip

@@ -46,7 +46,7 @@ NOUNS: dict[str, list[tuple[str, str]]] = {
     "tennis": [("tennis court", "tennis courts")],
     "baseball": [("baseball field", "baseball fields"), ("baseball diamond",
                  "baseball diamonds")],
-    "pond": [("pond", "ponds"), ("small lake", "small lakes")],
+    "pond": [("pond", "ponds")],
     "lake": [("lake", "lakes")],
     "river": [("river", "rivers")],
     "bridge": [("bridge", "bridges")],
@@ -162,6 +162,10 @@ def _near(s: Speaker, f: list[str]) -> str:
     a, b = s.one(f[0], f[1]), s.one(f[2], f[3])
     if f[0] in ("road", "river", "railway") and s.rng.random() < 0.5:
         return s.pick([f"{a} runs past {b}", f"{a} passes {b}"])
+    if f[0::2] == ["train", "railway"]:
+        return s.pick([f"{a} on {b}", f"{a} runs on {b}", f"{b} with {a} on it"])
+    if f[0::2] == ["football", "running_track"]:
+        return s.pick([f"{a} inside {b}", f"{b} around {a}", f"{a} is surrounded by {b}"])
     near = s.pick(["beside", "next to", "near", "close to", "beside", "by"])
     return s.pick([f"{a} {near} {b}", f"{a} is {near} {b}", f"there is {a} {near} {b}",
                    f"{a} {near} {b}", f"{a} stands {near} {b}" if f[0] in ROOFED
@@ -194,7 +198,8 @@ def _crosses(s: Speaker, f: list[str]) -> str:
     over = s.one(f[2])
     return s.pick([f"a bridge crosses {over}", f"a bridge over {over}",
                    f"a road crosses {over} on a bridge", f"{over} passes under a bridge",
-                   f"{over} with a bridge over it", f"there is a bridge across {over}"])  # fmt: skip
+                   f"{over} with a bridge over it",
+                   f"there is a bridge across {over}"])  # fmt: skip
 
 
 def _fill(s: Speaker, f: list[str]) -> str:
@@ -213,7 +218,9 @@ def _shape(s: Speaker, f: list[str]) -> str:
     word = {"straight": ["straight"], "curved": ["curved", "winding", "bending"],
             "wide": ["wide", "broad", "dual carriageway"]}[f[1]]  # fmt: skip
     w = s.pick(word)
-    thing = "a dual carriageway" if w == "dual carriageway" else f"a {w} {s.pick(['road', 'street'])}"
+    thing = (
+        "a dual carriageway" if w == "dual carriageway" else f"a {w} {s.pick(['road', 'street'])}"
+    )
     return s.pick([thing, f"there is {thing}", f"{thing} runs through the picture"])
 
 
@@ -233,8 +240,8 @@ def _line(s: Speaker, f: list[str]) -> str:
     road = f"{f[3]} road".strip()
     things = s.noun(f[0], f[1], True)
     return s.pick([f"{things} along a {road}", f"{things} line a {road}",
-                   f"a {road} lined with {things}", f"a {road} runs between {things}"
-                   if False else f"a row of {things} beside a {road}"])  # fmt: skip
+                   f"a {road} lined with {things}",
+                   f"a row of {things} beside a {road}"])  # fmt: skip
 
 
 def _moored(s: Speaker, f: list[str]) -> str:
@@ -262,7 +269,8 @@ _SAY: dict[str, Callable[[Speaker, list[str]], str]] = {
 
 def paraphrases(key: str, rng: np.random.Generator, count: int) -> list[Caption]:
     """Up to `count` distinct phrasings of one statement."""
-    speaker, out = Speaker(rng), {}
+    speaker = Speaker(rng)
+    out: dict[str, Caption] = {}
     for _ in range(count * 6):
         said = speaker.caption(key)
         out.setdefault(said.text, said)
@@ -278,6 +286,8 @@ def weight(key: str) -> float:
              "surrounded": 2.0, "crosses": 2.5, "fill": 1.6, "shape": 0.25, "cover": 1.2,
              "line": 1.4, "moored": 2.2, "parked": 2.2}[verb]  # fmt: skip
     if verb in ("near", "side", "has", "count") and f[0] in ("road", "woods"):
+        worth *= 0.3
+    if f[0] == "building" and (len(f) < 2 or not f[1]):
         worth *= 0.3
     if verb in ("near", "side") and f[2] in ("road", "woods"):
         worth *= 0.6
@@ -306,6 +316,5 @@ def captions(keys: Iterable[str], rng: np.random.Generator, count: int, focus: I
                 chosen.append(second)
         said = speaker.caption(*chosen)
         out.setdefault(said.text, said)
-        if rng.random() < 0.7:
-            worth[first] *= 0.3
+        worth[first] *= 0.35 if weight(pool[first]) > 0.6 else 0.1
     return list(out.values())

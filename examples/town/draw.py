@@ -14,8 +14,23 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from examples.town.scene import (
-    ASPHALT, CANOPY, CROP, CROWN, DECK, GRASS, GRAVEL, OBJECT, PLAIN, ROOF, SAND, SOIL, TILES,
-    WAVES, Light, Scene, Shape, Window,
+    ASPHALT,
+    CANOPY,
+    CROP,
+    CROWN,
+    DECK,
+    GRASS,
+    GRAVEL,
+    PLAIN,
+    ROOF,
+    SAND,
+    SOIL,
+    TILES,
+    WAVES,
+    Light,
+    Scene,
+    Shape,
+    Window,
 )  # fmt: skip
 
 _FIELD = 512
@@ -29,8 +44,8 @@ _GRAIN = {
 
 
 @lru_cache(maxsize=1)
-def _fields() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Seamless fields (512, 512): white noise, smooth noise, canopy slope to x and to y."""
+def _fields() -> tuple[np.ndarray, ...]:
+    """Seamless fields (512, 512): white and smooth noise, canopy slope to x and y, and gaps."""
     rng = np.random.default_rng(20240)
     white = rng.normal(0, 1, (_FIELD, _FIELD)).astype(np.float32)
     fx = np.fft.fftfreq(_FIELD)
@@ -56,7 +71,7 @@ def _fields() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     gx = np.roll(height, -1, 1) - np.roll(height, 1, 1)
     gy = np.roll(height, -1, 0) - np.roll(height, 1, 0)
     low = np.clip(1 - height / height.mean(), 0, 1) * 2.0
-    return white, smooth, np.clip(gx, -2, 2) - low * 0, np.clip(gy, -2, 2) + 1j * low
+    return white, smooth, np.clip(gx, -2, 2), np.clip(gy, -2, 2), low
 
 
 def _look(field: np.ndarray, xs: np.ndarray, ys: np.ndarray, cell: float) -> np.ndarray:
@@ -72,7 +87,7 @@ class _Canvas:
     def __init__(self, scene: Scene, window: Window, step: float, size: tuple[int, int]) -> None:
         self.window, self.step = window, step
         ground, material = scene.ground
-        self.rgb = Image.new("RGB", size, tuple(round(v) for v in ground))  # type: ignore[arg-type]
+        self.rgb = Image.new("RGB", size, tuple(round(v) for v in ground))
         self.material = Image.new("L", size, material)
         self.shadow = Image.new("L", size, 0)
         self.pens = [ImageDraw.Draw(i) for i in (self.rgb, self.material, self.shadow)]
@@ -95,9 +110,22 @@ class _Canvas:
 
     def cast(self, shape: Shape, px: np.ndarray, dx: float, dy: float) -> None:
         """Sweep a shape along its shadow (dx, dy pixels)."""
-        steps = max(1, min(12, math.ceil(max(abs(dx), abs(dy)) / 4)))
-        for k in range(1, steps + 1):
-            self._ink(self.pens[2], shape, px + (dx * k / steps, dy * k / steps), 255)
+        pen, far = self.pens[2], px + np.array([dx, dy])
+        if shape.radius:
+            x, y = px[0]
+            width = max(1, round(2 * shape.radius / self.step))
+            pen.line((x, y, x + dx, y + dy), fill=255, width=width)
+            self._ink(pen, shape, far, 255)
+        elif shape.width or len(px) > 24:
+            steps = max(1, math.ceil(max(abs(dx), abs(dy)) / 4))
+            for k in range(1, steps + 1):
+                self._ink(pen, shape, px + np.array([dx, dy]) * (k / steps), 255)
+        else:
+            # A polygon swept along a line is its copy at the end and a quad over each edge.
+            self._ink(pen, shape, far, 255)
+            quads = np.concatenate([px, np.roll(px, -1, 0), np.roll(far, -1, 0), far], 1)
+            for quad in quads.tolist():
+                pen.polygon(quad, fill=255)
 
     def _ink(self, pen: ImageDraw.ImageDraw, shape: Shape, px: np.ndarray,
              ink: int | tuple[int, int, int]) -> None:  # fmt: skip
@@ -114,7 +142,7 @@ class _Canvas:
 def _texture(rgb: np.ndarray, material: np.ndarray, window: Window, step: float,
              sun: tuple[float, float]) -> None:  # fmt: skip
     """Multiply world-anchored textures into `rgb` (h, w, 3) float32, by material."""
-    white, smooth, gx, gy = _fields()
+    white, smooth, gx, gy, low = _fields()
     h, w = material.shape
     xs = window.west + (np.arange(w) + 0.5) * step
     ys = window.north - (np.arange(h) + 0.5) * step
@@ -129,8 +157,8 @@ def _texture(rgb: np.ndarray, material: np.ndarray, window: Window, step: float,
     canopy = material == CANOPY
     if canopy.any():
         rise = _look(gx, xs, ys, 0.42)
-        both = _look(gy, xs, ys, 0.42)
-        lit = 1.0 - 0.15 * (rise * sun[0] + both.real * sun[1]) - 0.16 * both.imag
+        north = _look(gy, xs, ys, 0.42)
+        lit = 1.0 - 0.15 * (rise * sun[0] + north * sun[1]) - 0.16 * _look(low, xs, ys, 0.42)
         gain = np.where(canopy, lit + 0.07 * fine + 0.09 * patch, gain)
         hue = np.where(canopy, 0.05 * clump, 0.0)
         rgb[..., 0] *= 1 + hue
@@ -139,7 +167,7 @@ def _texture(rgb: np.ndarray, material: np.ndarray, window: Window, step: float,
         glint = np.sin((xs[None, :] * 0.55 + ys[:, None] * 0.83) / 0.9 + 2.2 * clump)
         gain = np.where(waves, gain + 0.018 * glint, gain)
     green = (material == GRASS) | (material == CROP)
-    rgb[..., 0] *= 1 + np.where(green, 0.05 * patch + 0.02 * clump, 0.0)
+    rgb[..., 0] *= 1 + np.where(green, 0.035 * patch + 0.02 * clump, 0.0)
     rgb *= gain[..., None]
 
 
@@ -194,6 +222,3 @@ def _expose(rgb: np.ndarray, light: Light, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     out += light.noise * rng.standard_normal(out.shape[:2], np.float32)[..., None]
     return np.clip(out, 0, 255).astype(np.uint8)
-
-
-__all__ = ["OBJECT", "render"]

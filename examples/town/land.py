@@ -6,18 +6,43 @@ from collections.abc import Sequence
 
 import numpy as np
 import shapely
-from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from examples.town.scene import (
-    AREA, CANOPY, CROP, CROWN, DECK, DETAIL, EDGE, GRASS, GRAVEL, GROUND, MARK, OBJECT, PAVED,
-    PLAIN, RGB, SAND, SOIL, TREE, WATER, WAVES, Feature, Site, blob, box, clip, place, scale,
+    AREA,
+    CANOPY,
+    CROP,
+    CROWN,
+    DECK,
+    DETAIL,
+    EDGE,
+    GRASS,
+    GRAVEL,
+    MARK,
+    OBJECT,
+    PAVED,
+    PLAIN,
+    RGB,
+    SAND,
+    SOIL,
+    TREE,
+    WATER,
+    WAVES,
+    Feature,
+    Site,
+    blob,
+    box,
+    clip,
+    place,
+    scale,
 )  # fmt: skip
 
 WATERS: dict[str, list[RGB]] = {
     "blue": [(52, 92, 124), (60, 104, 140), (44, 80, 112)],
-    "green": [(66, 92, 72), (78, 104, 80), (58, 84, 70)],
+    "green": [(54, 84, 76), (70, 104, 92), (48, 76, 70)],
 }
+Strokes = list[list[tuple[float, float]]]
 FIELDS: dict[str, list[RGB]] = {
     "green": [(92, 132, 66), (108, 146, 76), (82, 118, 60)],
     "yellow": [(206, 190, 106), (214, 198, 92), (196, 180, 112)],
@@ -37,7 +62,7 @@ def tree(site: Site, x: float, y: float, radius: float | None = None) -> None:
     r = radius or float(rng.uniform(2.0, 4.2))
     rgb = site.jitter(site.tree, 9)
     site.disc(x, y, r, scale(rgb, 0.84), TREE, CROWN, r * 1.5)
-    for _ in range(3):
+    for _ in range(2):
         a, d = rng.uniform(0, 6.28), r * 0.4
         site.disc(x + d * np.cos(a), y + d * np.sin(a), r * 0.55,
                   scale(rgb, float(rng.uniform(0.95, 1.25))), TREE, CROWN)  # fmt: skip
@@ -51,9 +76,8 @@ def scatter_trees(site: Site, area: BaseGeometry, count: int, clearance: float =
     x0, y0, x1, y1 = area.bounds
     xs, ys = rng.uniform(x0, x1, count), rng.uniform(y0, y1, count)
     keep = shapely.contains_xy(area, xs, ys)
-    soft = {"grassland"}
     for feat in site.features:
-        if feat.kind not in soft:
+        if feat.kind != "grassland":
             geom = feat.geom.buffer(clearance, quad_segs=2)
             shapely.prepare(geom)
             keep &= ~shapely.contains_xy(geom, xs, ys)
@@ -116,7 +140,8 @@ def pond(site: Site, x: float, y: float, rx: float, ry: float, colour: str = "bl
     xy = blob(site.rng, x, y, rx, ry, 0.14)
     plan = Polygon(xy).buffer(0)
     rgb = water_colour(site, colour)
-    site.poly(plan.buffer(1.8), scale(site.soil, 0.9), EDGE - 1, GRASS)
+    bank = clip(np.add(site.soil, np.multiply(site.grass, 1.6)) / 2.7)
+    site.poly(plan.buffer(1.5), bank, EDGE - 1, GRASS)
     site.poly(plan, scale(rgb, 1.1), WATER, WAVES)
     inner = plan.buffer(-min(rx, ry) * 0.25)
     if inner.geom_type == "Polygon" and not inner.is_empty:
@@ -130,7 +155,8 @@ def river(site: Site, points: np.ndarray, width: float, colour: str = "green") -
     line = LineString(axis)
     rgb = water_colour(site, colour)
     plan = line.buffer(width / 2, cap_style="flat")
-    site.poly(line.buffer(width / 2 + 2.5, cap_style="flat"), scale(site.soil, 0.92), AREA, GRASS)
+    bank = clip(np.add(site.soil, np.multiply(site.grass, 1.6)) / 2.7)
+    site.poly(line.buffer(width / 2 + 2.5, cap_style="flat"), bank, AREA, GRASS)
     site.poly(plan, scale(rgb, 1.07), WATER, WAVES)
     site.poly(line.buffer(width * 0.3, cap_style="flat"), rgb, WATER, WAVES)
     return site.add(Feature("river", plan, colour, {}, axis))
@@ -163,7 +189,7 @@ def basin(site: Site, outline: np.ndarray, colour: str = "blue") -> Feature:
     plan = Polygon(outline)
     site.poly(plan.buffer(5, join_style="mitre"), (182, 178, 168), EDGE - 2, GRAVEL)
     site.poly(plan, water_colour(site, colour), WATER, WAVES)
-    return site.add(Feature("harbour", plan, colour))
+    return site.add(Feature("harbour", plan))
 
 
 def beach(site: Site, outline: np.ndarray) -> Feature:
@@ -187,8 +213,8 @@ def bare(site: Site, outline: np.ndarray) -> Feature:
     return site.add(Feature("bareland", plan))
 
 
-def _lines(site: Site, x: float, y: float, angle: float, strokes: Sequence[Sequence[
-        tuple[float, float]]], width: float = 0.35) -> None:  # fmt: skip
+def _lines(site: Site, x: float, y: float, angle: float, strokes: Strokes, width: float = 0.35
+           ) -> None:  # fmt: skip
     for stroke in strokes:
         site.line(place(stroke, x, y, angle), width, (236, 236, 230), MARK)
 
@@ -210,11 +236,11 @@ def football(site: Site, x: float, y: float, angle: float, length: float = 78.0,
         site.poly(box(cx, cy, length / n, width, angle), scale(rgb, tone), PAVED, GRASS)
     t = np.linspace(0, 2 * np.pi, 25)
     circle = [(float(np.cos(a)) * width * 0.14, float(np.sin(a)) * width * 0.14) for a in t]
-    boxes = []
+    boxes: list[list[tuple[float, float]]] = []
     for s in (-1.0, 1.0):
         e, d, h = s * length / 2, s * (length / 2 - length * 0.155), width * 0.29
         boxes.append([(e, -h), (d, -h), (d, h), (e, h)])
-    strokes = [_ring(length, width), [(0, -width / 2), (0, width / 2)], circle, *boxes]
+    strokes: Strokes = [_ring(length, width), [(0, -width / 2), (0, width / 2)], circle, *boxes]
     _lines(site, x, y, angle, strokes, 0.5)
     return site.add(Feature("football", Polygon(box(x, y, length, width, angle))))
 
@@ -243,7 +269,8 @@ def tennis(site: Site, x: float, y: float, angle: float, count: int = 1, colour:
         cx, cy = place([(0, (k - (count - 1) / 2) * 18.0)], x, y, angle)[0]
         site.poly(box(cx, cy, 35, 17.4, angle), site.jitter(outer[colour], 3), PAVED, PLAIN)
         site.poly(box(cx, cy, 23.8, 11, angle), site.jitter(inner[colour], 3), MARK, PLAIN)
-        strokes = [_ring(23.8, 11), [(-11.9, 4.1), (11.9, 4.1)], [(-11.9, -4.1), (11.9, -4.1)],
+        strokes: Strokes = [_ring(23.8, 11), [(-11.9, 4.1), (11.9, 4.1)],
+                   [(-11.9, -4.1), (11.9, -4.1)],
                    [(0, -6), (0, 6)], [(-6.4, 0), (6.4, 0)], [(-6.4, -4.1), (-6.4, 4.1)],
                    [(6.4, -4.1), (6.4, 4.1)]]  # fmt: skip
         _lines(site, cx, cy, angle, strokes, 0.3)
@@ -266,6 +293,3 @@ def baseball(site: Site, x: float, y: float, angle: float, size: float = 62.0) -
     mid = place([(size * 0.22, size * 0.22)], ox, oy, angle)[0]
     site.poly(box(mid[0], mid[1], size * 0.3, size * 0.3, angle), (96, 138, 72), PAVED, GRASS)
     return site.add(Feature("baseball", plan))
-
-
-__all__ = ["GROUND", "Point", "clip"]

@@ -7,7 +7,7 @@ any window, so a training tile and the town go through the same code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ GROUND, AREA, WATER, EDGE, PAVED, MARK, DECK, DECKMARK, OBJECT, DETAIL, TREE = r
 
 # Materials: which texture the renderer lays over the flat colour.
 PLAIN, GRASS, CROP, CANOPY, ASPHALT, GRAVEL, WAVES, ROOF, TILES, SOIL, SAND, CROWN = range(12)
+
+
+# Ground on which other things may stand.
+YIELDING = frozenset({"apron", "beach", "field", "grassland", "taxiway"})
 
 
 class Window(NamedTuple):
@@ -55,7 +59,7 @@ class Shape:
     """One primitive: a polygon (n >= 3 points), a line (`width` > 0) or a disc (one point).
 
     `height` (m) casts a shadow; `slope` is the downhill direction of a roof face, which the sun
-    brightens or darkens; `stripes` is (angle, period m, depth) of crop rows.
+    brightens or darkens.
     """
 
     xy: np.ndarray
@@ -116,7 +120,7 @@ SEASONS: dict[str, dict[str, RGB]] = {
     "summer": {"grass": (104, 124, 74), "tree": (56, 82, 46), "soil": (150, 128, 100)},
     "spring": {"grass": (112, 142, 78), "tree": (76, 106, 56), "soil": (138, 116, 92)},
     "dry": {"grass": (152, 142, 102), "tree": (78, 90, 56), "soil": (172, 148, 116)},
-    "autumn": {"grass": (120, 120, 78), "tree": (116, 92, 50), "soil": (132, 110, 86)},
+    "autumn": {"grass": (120, 120, 78), "tree": (104, 90, 54), "soil": (132, 110, 86)},
 }
 
 
@@ -163,6 +167,19 @@ class Site:
         """Draw a disc."""
         xy = np.array([[x, y]], float)
         self.shapes.append(Shape(xy, rgb, layer, material, height, radius=radius))
+
+    def attempt(self, build: Callable[[], object]) -> bool:
+        """Run `build`; undo it and return False if what it added overlaps what was there."""
+        features, shapes = len(self.features), len(self.shapes)
+        build()
+        old, new = self.features[:features], self.features[features:]
+        solid = np.array([f.geom for f in old if f.kind not in YIELDING], dtype=object)
+        if len(solid) and new:
+            added = np.array([f.geom for f in new], dtype=object)
+            if (shapely.distance(added[:, None], solid[None, :]) < 1.0).any():
+                del self.features[features:], self.shapes[shapes:]
+                return False
+        return True
 
     def scene(self, turn: float = 0.0) -> Scene:
         """The finished scene, everything turned about the origin by `turn` radians."""

@@ -39,12 +39,13 @@ LINEAR = frozenset({"road", "river", "railway", "runway"})
 UNCOUNTED = frozenset({"road", "river", "railway", "woods", "beach", "bareland", "apron", "track",
                        "sea", "harbour", "lake", "field", "runway", "orchard",
                        "solar"})  # fmt: skip
+SPREAD = LINEAR | {"sea", "beach", "woods", "field", "bareland", "harbour"}
+_INSIDE = [{"train", "railway"}, {"football", "running_track"}]
 SILENT = frozenset({"apron", "jetty", "tjunction_arm", "track"})
 # Pairs that are close by their nature and would say nothing.
 _DULL = [{"bridge", "river"}, {"bridge", "road"}, {"bridge", "railway"}, {"roundabout", "road"},
          {"crossroads", "road"}, {"tjunction", "road"}, {"boat", "harbour"}, {"boat", "jetty"},
-         {"train", "railway"}, {"football", "running_track"}, {"ship", "harbour"},
-         {"beach", "sea"}, {"crossroads", "tjunction"}]  # fmt: skip
+         {"ship", "harbour"}, {"crossroads", "tjunction"}]  # fmt: skip
 
 Point = tuple[float, float]
 Group = tuple[str, str]
@@ -132,6 +133,8 @@ def _member_near(view: _View, group: Group) -> Point:
 
 def _dull(a: Group, b: Group) -> bool:
     pair = {a[0], b[0]}
+    if (a[0], b[0]) in (("railway", "train"), ("running_track", "football")):
+        return True  # said the other way round
     if len(pair) == 1 or pair in _DULL or (pair <= BUILDINGS and "building" in pair):
         return True
     return pair <= BUILDINGS and not pair & {"church", "warehouse", "terminal", "apartments"}
@@ -148,7 +151,8 @@ def _pairs(view: _View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
                 continue
             gap = shapely.distance(arrays[pa][:, None], arrays[pb][None, :])
             touching = gap <= NEAR
-            sided = view.sure(pb) and len(groups[pb]) == 1
+            sided = pa[0] not in SPREAD and view.sure(pb) and len(groups[pb]) == 1
+            sided = sided and {pa[0], pb[0]} not in _INSIDE
             if not touching.any() and not sided:
                 continue
             ca = [m[0].colour or "" for m in groups[pa]]
@@ -192,10 +196,12 @@ def _side(view: _View, a: np.ndarray, b: tuple[Feature, BaseGeometry]) -> str:
             line = shapely.LineString(feat.axis)
             w = view.window
             if y1 - y0 >= 0.9 * w.height and x1 - x0 <= 0.5 * w.width:
-                cut = line.intersection(shapely.LineString([(w.west - 99, c.y), (w.east + 99, c.y)]))
+                ray = shapely.LineString([(w.west - 99, c.y), (w.east + 99, c.y)])
+                cut = line.intersection(ray)
                 names.add("" if cut.is_empty else "left" if c.x < cut.centroid.x else "right")
             elif x1 - x0 >= 0.9 * w.width and y1 - y0 <= 0.5 * w.height:
-                cut = line.intersection(shapely.LineString([(c.x, w.south - 99), (c.x, w.north + 99)]))
+                ray = shapely.LineString([(c.x, w.south - 99), (c.x, w.north + 99)])
+                cut = line.intersection(ray)
                 names.add("" if cut.is_empty else "south" if c.y < cut.centroid.y else "north")
             else:
                 return ""

@@ -69,8 +69,7 @@ def draw_tile(seed: int, size_px: int = 150, gsd: float | None = None
 def _write(seed: int, size: int, out: Path, png: bool) -> str:
     tile = make_tile(seed, size)
     name = f"images/{seed:08d}.{'png' if png else 'jpg'}"
-    options = {} if png else {"quality": 95, "subsampling": 0}
-    Image.fromarray(tile.image).save(out / name, **options)
+    Image.fromarray(tile.image).save(out / name, quality=95, subsampling=0)
     keys = sorted({k for c in tile.captions for k in c.keys})
     row = {"image": name, "captions": [c.text for c in tile.captions], "scene": tile.recipe,
            "statements": keys}  # fmt: skip

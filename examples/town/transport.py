@@ -8,8 +8,24 @@ import numpy as np
 from shapely.geometry import LineString, Point, Polygon
 
 from examples.town.scene import (
-    ASPHALT, DECK, DECKMARK, DETAIL, EDGE, GRASS, GRAVEL, MARK, OBJECT, PAVED, PLAIN, RGB, ROOF,
-    Feature, Site, box, place, scale,
+    ASPHALT,
+    DECK,
+    DECKMARK,
+    DETAIL,
+    EDGE,
+    GRASS,
+    GRAVEL,
+    MARK,
+    OBJECT,
+    PAVED,
+    PLAIN,
+    RGB,
+    ROOF,
+    Feature,
+    Site,
+    box,
+    place,
+    scale,
 )  # fmt: skip
 
 CARS: list[RGB] = [
@@ -162,7 +178,7 @@ def car_park(site: Site, x: float, y: float, length: float, width: float, angle:
     for row in range(rows):
         mid = (row - (rows - 1) / 2) * (width / rows)
         for side in (-1, 1):
-            edge = mid + side * 5.0 + (0 if rows > 1 or width > 12 else 0)
+            edge = mid + side * 5.0
             for bay in np.arange(-length / 2 + 2.2, length / 2 - 1.6, 2.7):
                 mark = place([(bay - 1.35, mid), (bay - 1.35, edge)], x, y, angle)
                 site.line(mark, 0.2, (214, 212, 206), MARK, ASPHALT)
