@@ -1,0 +1,375 @@
+"""A raster that GDAL opens: its pixels as uint8 RGB, its windows on the Earth."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
+
+from ngcg_cli.errors import RasterError
+from ngcg_cli.raster import bands, tiles
+from ngcg_cli.raster.footprint import Footprints, Georeference
+from ngcg_cli.raster.tiles import TileSize, Window
+
+# What GDAL reports reaches the user as a RasterError; a second telling on stderr helps nobody.
+logging.getLogger("rasterio").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+# Defaults that the environment may overrule.
+GDAL_OPTIONS: dict[str, int | str] = {
+    # Bytes, for all open rasters: a row of blocks of a wide raster, whatever the machine has.
+    "GDAL_CACHEMAX": 256 * 2**20,
+    # A remote raster is read for hours: one dropped connection must not end it.
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+}
+
+# The sample that the stretch and the meaning of alpha are taken from.
+SAMPLE_SIDE = 1024
+# A raster without overviews up to this size is sampled throughout; of a larger one, a lattice of
+# windows is read.
+SAMPLE_PIXELS = 4096 * 4096
+LATTICE = 8
+LATTICE_SIDE = 128
+# A palette's indices cannot be averaged: they are read up to this many times finer, then
+# their colours are averaged.
+PALETTE_OVERSAMPLING = 4
+
+T = TypeVar("T")
+
+# rasterio lets some of GDAL's own errors (CPLE) through.
+_FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How this raster's bands become RGB; the same for every window."""
+
+    colours: tuple[int, ...]
+    alpha: int | None
+    table: NDArray[np.uint8] | None = None
+    ranges: tuple[tuple[float, float], ...] | None = None
+
+
+class Raster:
+    """An open raster; use it from one thread, and close it (it is a context manager).
+
+    A raster that has ground control points only is read through GDAL's warper: its pixels, and the
+    windows on it, are then those of the warped raster.
+
+    Attributes:
+        path: as given to `open`.
+        width, height: pixels.
+        gsd: ground sample distance in metres along a row and a column, at the centre.
+    """
+
+    def __init__(
+        self, path: str, dataset: Any, georeference: Georeference, resources: ExitStack
+    ) -> None:
+        self.path = path
+        self.width: int = dataset.width
+        self.height: int = dataset.height
+        self.gsd = georeference.gsd(self.width, self.height)
+        self._dataset = dataset
+        self._georeference = georeference
+        self._resources = resources
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open anything that GDAL opens: a file, a URL, a `/vsi` path, a connection string.
+
+        Raises:
+            RasterError: it cannot be opened, has no bands, or has no place on the Earth.
+        """
+        name = os.fspath(path)
+        with ExitStack() as stack, _telling(name, "cannot be opened"):
+            dataset = stack.enter_context(rasterio.open(name))
+            if dataset.count == 0 or not dataset.width or not dataset.height:
+                raise _without_bands(name, dataset)
+            if _needs_warp(dataset):
+                dataset = stack.enter_context(_warped(dataset))
+            georeference = _georeference(name, dataset)
+            return cls(name, dataset, georeference, stack.pop_all())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file; more than once does no harm."""
+        with rasterio.Env(**_options()):
+            self._resources.close()
+
+    def grid(self, tile: TileSize, overlap: float = 0.0) -> list[Window]:
+        """The windows of `tile` size that cover the raster, row by row; see `tiles.grid`.
+
+        Raises:
+            UsageError: `overlap` is out of range.
+            RasterError: a tile is smaller than a pixel, or there would be too many.
+        """
+        try:
+            return tiles.grid(self.width, self.height, tile.pixels(self.gsd), overlap)
+        except RasterError as error:
+            raise RasterError(error.what, where=self.path, hint=error.hint) from None
+
+    def footprints(self, windows: Sequence[Window] | NDArray) -> Footprints:
+        """Where `windows` lie, in WGS 84; those off the Earth come out as not `placed`."""
+        return self._georeference.footprints(windows)
+
+    def read(self, window: Window, max_side: int | None = None) -> tuple[NDArray[np.uint8], float]:
+        """A window as an RGB image, and the fraction of its pixels that hold data.
+
+        uint8 bands pass unchanged. Others are stretched linearly between the 2nd and 98th
+        percentile of each band over the whole raster. Masked pixels take the mean colour of the
+        window's other pixels.
+
+        Args:
+            window: within the raster.
+            max_side: where the window's longer side has more pixels, it is averaged down to this
+                many, from overviews where there are some.
+
+        Returns:
+            (h, w, 3) and the fraction, 0 to 1.
+
+        Raises:
+            RasterError: the window reaches out of the raster, or a block of it is unreadable.
+        """
+        column, row, width, height = window
+        inside = column >= 0 and column + width <= self.width
+        inside = inside and row >= 0 and row + height <= self.height
+        if not inside or width < 1 or height < 1:
+            raise RasterError(
+                f"window {tuple(window)} is not within its {self.width} x {self.height} pixels",
+                where=self.path,
+                hint="Windows are [column, row, width, height] in pixels.",
+            )
+        shape = _shape(window, max_side)
+        with _telling(self.path, f"the pixels of window {list(window)} cannot be read"):
+            plan = self._plan
+            if plan.table is not None:
+                return self._read_palette(window, shape, plan, plan.table)
+            values, valid = self._values(plan, window, shape, Resampling.average)
+            channels = values if plan.ranges is None else bands.stretch(values, plan.ranges)
+            return bands.compose(channels, valid), float(valid.mean())
+
+    def _read_palette(
+        self, window: Window, shape: tuple[int, int], plan: _Plan, table: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], float]:
+        height, width = shape
+        fine = _shape(window, max(shape) * PALETTE_OVERSAMPLING)
+        indices, valid = self._values(plan, window, fine, Resampling.nearest)
+        channels, shown = bands.expand(indices[0], table)
+        valid &= shown
+        image = bands.compose(channels, valid)
+        if fine != shape:
+            finer = Image.fromarray(image)
+            image = np.asarray(finer.resize((width, height), Image.Resampling.BOX))
+        return image, float(valid.mean())
+
+    @cached_property
+    def _plan(self) -> _Plan:
+        dataset = self._dataset
+        colours, alpha = bands.choose_bands([tag.name for tag in dataset.colorinterp])
+        if alpha is not None:
+            opacity = self._sampled(partial(self._band, alpha))
+            alpha = alpha if bands.is_opacity(np.concatenate(opacity, axis=None)) else None
+        if dataset.colorinterp[colours[0] - 1].name == "palette":
+            return _Plan(colours, alpha, table=bands.palette_table(dataset.colormap(colours[0])))
+        plan = _Plan(colours, alpha)
+        if all(self._is_eight_bit(band) for band in colours):
+            return plan
+        return replace(plan, ranges=self._ranges(plan))
+
+    def _is_eight_bit(self, band: int) -> bool:
+        bits = self._dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", "8")
+        return self._dataset.dtypes[band - 1] == "uint8" and bits == "8"
+
+    def _ranges(self, plan: _Plan) -> tuple[tuple[float, float], ...]:
+        """What becomes black and white in each colour band."""
+        nodata = self._nodata(plan)
+
+        def held(window: Window, shape: tuple[int, int]) -> list[bands.Values]:
+            values, valid = self._values(plan, window, shape, Resampling.nearest)
+            return [
+                band[valid & bands.holds_data(band[None], [missing])]
+                for band, missing in zip(values, nodata, strict=True)
+            ]
+
+        parts = self._sampled(held)
+        if not any(band.size for part in parts for band in part):
+            # The lattice fell between the islands of data.
+            whole = Window(0, 0, self.width, self.height)
+            parts = [held(whole, _shape(whole, SAMPLE_SIDE))]
+        return tuple(bands.value_range(np.concatenate(band)) for band in zip(*parts, strict=True))
+
+    def _sampled(self, read: Callable[[Window, tuple[int, int]], T]) -> list[T]:
+        """What `read(window, shape)` gives for a sample of the raster.
+
+        The whole raster decimated, where that is cheap; else a lattice of windows, of which the
+        unreadable ones are left out: one bad block does not make the others unreadable.
+        """
+        whole = Window(0, 0, self.width, self.height)
+        shrink = max(self._dataset.overviews(1), default=1)
+        if self.width * self.height <= SAMPLE_PIXELS * shrink**2:
+            with suppress(*_FAILURES):
+                return [read(whole, _shape(whole, SAMPLE_SIDE))]
+        parts, failure = [], None
+        for window in _lattice(self.width, self.height):
+            try:
+                parts.append(read(window, (window.height, window.width)))
+            except _FAILURES as error:
+                failure = error
+        if not parts and failure is not None:
+            raise failure
+        return parts
+
+    def _values(
+        self, plan: _Plan, window: Window, shape: tuple[int, int], resampling: Resampling
+    ) -> tuple[bands.Values, bands.Mask]:
+        """Colour bands (1 or 3, h, w) as they are stored, and which pixels hold data (h, w)."""
+        dataset, area = self._dataset, _area(window)
+        if dataset.dtypes[plan.colours[0] - 1].startswith("complex"):
+            resampling = Resampling.nearest  # GDAL does not average complex numbers.
+        stored = dataset.read(
+            list(plan.colours),
+            window=area,
+            out_shape=(len(plan.colours), *shape),
+            resampling=resampling,
+        )
+        values = bands.magnitude(stored)
+        valid = bands.holds_data(values, self._nodata(plan))
+        # Masks are picked, not averaged: the fraction stays true, and a pixel that is picked as
+        # valid lies in the cell that the colours were averaged over.
+        if plan.alpha is not None:
+            valid &= self._band(plan.alpha, window, shape) > 0
+        flags = dataset.mask_flag_enums[plan.colours[0] - 1]
+        if not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & set(flags):
+            own = plan.colours[:1] if MaskFlags.per_dataset in flags else plan.colours
+            masks = dataset.read_masks(list(own), window=area, out_shape=(len(own), *shape))
+            valid &= (masks > 0).any(axis=0)
+        return values, valid
+
+    def _band(self, band: int, window: Window, shape: tuple[int, int]) -> bands.Values:
+        return self._dataset.read(band, window=_area(window), out_shape=shape)
+
+    def _nodata(self, plan: _Plan) -> list[float | None]:
+        return [self._dataset.nodatavals[band - 1] for band in plan.colours]
+
+
+def _options() -> dict[str, int | str]:
+    return {name: value for name, value in GDAL_OPTIONS.items() if name not in os.environ}
+
+
+@contextmanager
+def _telling(path: str, what: str) -> Iterator[None]:
+    """Run GDAL quietly, and turn its failures into a RasterError."""
+    try:
+        with rasterio.Env(**_options()):
+            yield
+    except _FAILURES as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        reason = str(root).removeprefix(f"{path}: ").removeprefix(f"'{path}' ").rstrip(".")
+        hint = "Check the file with gdalinfo -checksum, or fetch it again."
+        if "No such file" in reason or "does not exist" in reason:
+            hint = "Check the path."
+        raise RasterError(
+            f"{what}: {reason or type(root).__name__}", where=path, hint=hint
+        ) from error
+
+
+def _shape(window: Window, max_side: int | None) -> tuple[int, int]:
+    """Height and width of the image of a window."""
+    scale = min(1.0, (max_side or np.inf) / max(window.width, window.height))
+    return max(1, round(window.height * scale)), max(1, round(window.width * scale))
+
+
+def _area(window: Window) -> rasterio.windows.Window:
+    return rasterio.windows.Window(*window)
+
+
+def _lattice(width: int, height: int) -> list[Window]:
+    """Small windows spread evenly over a raster."""
+    columns = _spread(width)
+    return [
+        Window(column, row, min(LATTICE_SIDE, width), min(LATTICE_SIDE, height))
+        for row in _spread(height)
+        for column in columns
+    ]
+
+
+def _spread(size: int) -> list[int]:
+    room = max(0, size - LATTICE_SIDE)
+    return sorted({room * (2 * step + 1) // (2 * LATTICE) for step in range(LATTICE)})
+
+
+def _needs_warp(dataset: Any) -> bool:
+    return dataset.transform.is_identity and bool(dataset.gcps[0])
+
+
+def _warped(dataset: Any) -> WarpedVRT:
+    """A raster with ground control points, brought onto a regular grid of their CRS."""
+    if dataset.gcps[1] is None:
+        raise RasterError(
+            "its ground control points have no coordinate reference system",
+            where=dataset.name,
+            hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
+        )
+    unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
+    # Turned onto the grid it has empty corners, which need a mask. Naming a source CRS would make
+    # GDAL forget the points.
+    return WarpedVRT(dataset, crs=dataset.gcps[1], add_alpha=unmasked)
+
+
+def _georeference(path: str, dataset: Any) -> Georeference:
+    if dataset.transform.is_identity:
+        rpc = "gdalwarp -rpc FILE OUT.tif orthorectifies it by its RPCs."
+        raise RasterError(
+            "it has no georeference: nothing says where its pixels lie",
+            where=path,
+            hint=rpc
+            if dataset.rpcs
+            else "Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
+            "FILE, or put its world file beside it.",
+        )
+    if dataset.crs is None:
+        raise RasterError(
+            "it has a transform but no coordinate reference system",
+            where=path,
+            hint="Set the one that its coordinates are in, e.g. gdal_edit.py -a_srs EPSG:32618 "
+            "FILE.",
+        )
+    return Georeference(dataset.crs.to_wkt(version="WKT2_2019"), dataset.transform, path)
+
+
+def _without_bands(path: str, dataset: Any) -> RasterError:
+    parts = list(dataset.subdatasets)
+    return RasterError(
+        f"it holds {len(parts)} rasters" if parts else "it holds no raster band",
+        where=path,
+        hint=f"Name one of them, e.g. '{parts[0]}'." if parts else "Check it with gdalinfo.",
+    )

@@ -1,0 +1,117 @@
+"""How large a tile is, and the grid of windows that covers a raster."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from ngcg_cli.errors import RasterError, UsageError
+
+MAX_WINDOWS = 2_000_000
+MAX_OVERLAP = 0.9
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(px|m)\s*", re.IGNORECASE | re.ASCII)
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels: its upper left corner, and its size."""
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class TileSize:
+    """The side of a square tile, in pixels ("224px") or in metres on the ground ("100m")."""
+
+    value: float
+    unit: Literal["px", "m"]
+
+    def __post_init__(self) -> None:
+        whole = self.unit == "m" or float(self.value).is_integer()
+        if self.unit not in ("px", "m") or not 0 < self.value < math.inf or not whole:
+            raise _bad_size(f"{self.value}{self.unit}")
+
+    @classmethod
+    def parse(cls, text: str) -> TileSize:
+        """Read "224px" or "100m".
+
+        Raises:
+            UsageError: no unit, an unknown one, no positive number, or part of a pixel.
+        """
+        match = _SIZE.fullmatch(text)
+        if match is None:
+            raise _bad_size(text)
+        try:
+            return cls(float(match[1]), "m" if match[2].lower() == "m" else "px")
+        except UsageError:
+            raise _bad_size(text) from None
+
+    def __str__(self) -> str:
+        number = Decimal(repr(self.value))
+        text = int(number) if number == int(number) else format(number, "f")
+        return f"{text}{self.unit}"
+
+    def pixels(self, gsd: tuple[float, float]) -> tuple[int, int]:
+        """Width and height in pixels, where a pixel is `gsd` metres wide and high.
+
+        Raises:
+            RasterError: the tile is smaller than a pixel.
+        """
+        if self.unit == "px":
+            return int(self.value), int(self.value)
+        if self.value < max(gsd):
+            raise RasterError(
+                f"a tile of {self} is smaller than a pixel, which is {gsd[0]:.4g} x {gsd[1]:.4g} m",
+                hint="Give a larger tile, or one in pixels such as --tile 224px.",
+            )
+        return round(self.value / gsd[0]), round(self.value / gsd[1])
+
+
+def _bad_size(text: str) -> UsageError:
+    return UsageError(
+        f"{text!r} is not a tile size",
+        hint="Give a positive number with a unit: whole pixels such as 224px, or metres on the "
+        "ground such as 100m.",
+    )
+
+
+def grid(width: int, height: int, tile: tuple[int, int], overlap: float = 0.0) -> list[Window]:
+    """Windows of `tile` (width, height) pixels that cover a raster, row by row.
+
+    Neighbours share `overlap` of their side. Where the last window of a row or column would stick
+    out it is moved inward; a raster smaller than a tile is cut to one window.
+
+    Raises:
+        UsageError: `overlap` is not within [0, 0.9].
+        RasterError: more than `MAX_WINDOWS` windows. Counted before any is made, since a header
+            can claim a billion rows.
+    """
+    if not 0 <= overlap <= MAX_OVERLAP:
+        raise UsageError(
+            f"an overlap of {overlap} is out of range",
+            hint=f"Give a fraction of the tile from 0 to {MAX_OVERLAP}, such as --overlap 0.25.",
+        )
+    columns, tile_width = _steps(width, tile[0], overlap)
+    rows, tile_height = _steps(height, tile[1], overlap)
+    count = (len(columns) + 1) * (len(rows) + 1)
+    if count > MAX_WINDOWS:
+        raise RasterError(
+            f"{width} x {height} pixels make {count:,} tiles, more than {MAX_WINDOWS:,}",
+            hint="Give a larger --tile or a smaller --overlap, or index parts of the raster.",
+        )
+    lefts = [*columns, width - tile_width]
+    tops = [*rows, height - tile_height]
+    return [Window(left, top, tile_width, tile_height) for top in tops for left in lefts]
+
+
+def _steps(size: int, tile: int, overlap: float) -> tuple[range, int]:
+    """Where windows start along an axis, but for the last one, which ends with the axis."""
+    tile = min(tile, size)
+    stride = max(1, round(tile * (1 - overlap)))
+    return range(0, size - tile, stride), tile
