@@ -16,7 +16,10 @@ def models(
         typer.Option("--format", show_default="table on a terminal, otherwise jsonl"),
     ] = None,
 ) -> None:
-    """List the named models, their sizes and what training adapts, without loading weights.
+    """List the named models and their sizes.
+
+    Parameters are counted on the architecture, and those trained on the default LoRA settings;
+    no weights are loaded and no network is needed.
 
     \b
     Example:

@@ -71,7 +71,9 @@ def query(
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Ask an index where something is: a sentence in, ranked coordinates out.
+    """Find the places that a sentence, or a photo, describes.
+
+    Ranked coordinates come out, best first, as a table, JSON Lines, CSV or GeoJSON.
 
     \b
     Example:

@@ -28,9 +28,9 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            head = "ngcg: " if record.name.startswith("ngcg_cli") else f"ngcg: {record.name}: "
-            if record.levelno == logging.WARNING:
-                head += "warning: "
+            head = "ngcg: warning: " if record.levelno == logging.WARNING else "ngcg: "
+            if not record.name.startswith("ngcg_cli"):
+                head += f"{record.name}: "
             print(head + " ".join(record.getMessage().split()), file=sys.stderr)
         except BrokenPipeError:
             pass  # nobody listens
