@@ -292,7 +292,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(smolvlm_config: Any, tokenizer
 
     values = smolvlm_config.to_dict()
     values["text_config"]["vocab_size"] = 100
-    with pytest.raises(ModelError, match="the tokenizer has 384 tokens, the model 100 embeddings"):
+    with pytest.raises(
+        ModelError, match=r"the tokenizer has [0-9]+ tokens, the model 100 embeddings"
+    ):
         build_encoder(SmolVLMConfig(**values), tokenizer_dir)
     with pytest.raises(ModelError, match=r"tokenizer.json: the tokenizer cannot be read"):
         build_encoder(smolvlm_config, tokenizer_dir / "nowhere")

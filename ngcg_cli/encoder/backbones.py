@@ -65,7 +65,9 @@ class Backbone:
         unknown = sorted(settings.keys() - known.keys())
         if unknown:
             raise ModelError(f"unknown encoder settings {', '.join(unknown)}", where=where)
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+        }
         return dataclasses.replace(self, **values)
 
 

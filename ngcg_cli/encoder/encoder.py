@@ -46,6 +46,8 @@ class Encoder:
         self.dim = module.dim
         self.image_size = backbone.image_size
         self._weights_digest = weights_digest
+        #: Where the base model's weights came from, for `ngcg.json`; None if they were drawn.
+        self.origin: dict[str, Any] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -58,16 +60,25 @@ class Encoder:
 
         Equal fingerprints mean comparable vectors; device and precision do not enter.
         """
-        if self._weights_digest is None:
-            self._weights_digest = _digest_parameters(self.module)
         facts = {
-            "weights": self._weights_digest,
+            "weights": self.weights_digest,
             "tokenizer": _digest_file(self.tokenizer.folder / "tokenizer.json"),
             "eos": self.tokenizer.eos_id,
             "pooling": self.module.pooling,
             "settings": self.backbone.settings(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def weights_digest(self) -> str:
+        """Hex digest that stands for the weights."""
+        if self._weights_digest is None:
+            self._weights_digest = _digest_parameters(self.module)
+        return self._weights_digest
+
+    @weights_digest.setter
+    def weights_digest(self, digest: str) -> None:
+        self._weights_digest = digest
 
     def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, L) int64 ids with [EOS] appended (at most 300, [EOS] kept) and attention mask."""

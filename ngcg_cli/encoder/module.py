@@ -44,6 +44,7 @@ class QueryPooling(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, L, dim) and a boolean (B, L) mask of real tokens to (B, dim)."""
         query = self.query.expand(len(hidden), -1, -1)
+        hidden = hidden.to(query.dtype)  # trained in float32 above a 16-bit base
         pooled, _ = self.attention(
             query, hidden, hidden, key_padding_mask=~mask, need_weights=False
         )
@@ -82,9 +83,15 @@ class EncoderModule(nn.Module):
         self.pooling: Pooling = pooling
         self.dim = int(config.get_text_config().hidden_size)
         self._parts = _PARTS[config.model_type]
+        self.adapter: Any = None
         self.query_pooling = QueryPooling(self.dim) if pooling == "query" else None
         self.register_buffer("_prefix", torch.tensor(image_prefix), persistent=False)
         self.register_buffer("_suffix", torch.tensor(image_suffix), persistent=False)
+
+    def set_adapter(self, adapter: Any) -> None:
+        """Remember the peft model around `base`, whose layers it has replaced in place."""
+        # Past nn.Module's registration: as a submodule it would list every parameter twice.
+        object.__setattr__(self, "adapter", adapter)
 
     @property
     def vision(self) -> Any:
@@ -170,9 +177,9 @@ class EncoderModule(nn.Module):
 
     def gradient_checkpointing(self, on: bool = True) -> None:
         """Trade time for memory in training: activations are computed again going back."""
-        base: Any = self.base
-        if not on:
-            base.gradient_checkpointing_disable()
-            return
+        # transformers 5.23 renamed the pair and warns about the old names.
+        base, state = self.base, "enable" if on else "disable"
+        names = (f"activation_checkpointing_{state}", f"gradient_checkpointing_{state}")
+        toggle: Any = next(getattr(base, name) for name in names if hasattr(base, name))
         # Reentrant checkpointing gives no gradients to adapters behind frozen inputs.
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        toggle(*([{"use_reentrant": False}] if on else []))

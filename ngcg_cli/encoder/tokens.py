@@ -38,9 +38,10 @@ class TextTokenizer:
         config = folder / "tokenizer_config.json"
         names = json.loads(config.read_text("utf-8")) if config.exists() else {}
         eos = self._token(names.get("eos_token"))
-        self.eos_id = eos if eos is not None else eos_token_id
-        if self.eos_id is None:
+        eos = eos_token_id if eos is None else eos
+        if eos is None:
             raise ModelError("no end-of-sequence token is named", where=config)
+        self.eos_id = eos
         pad = self._token(names.get("pad_token"))
         self.pad_id = self.eos_id if pad is None else pad
 

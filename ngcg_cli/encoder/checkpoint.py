@@ -1,0 +1,272 @@
+"""Checkpoints: what training writes and `load_encoder` reads, one folder each.
+
+A LoRA checkpoint holds the adapter as peft writes it (`adapter_config.json`,
+`adapter_model.safetensors`) and `ngcg.json`; a full one is a model directory in transformers' own
+format (`config.json`, `model.safetensors`, the tokenizer) and `ngcg.json`. `pooling.safetensors`
+holds the learned query where there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ngcg_cli import __version__
+from ngcg_cli.encoder.encoder import Encoder, assemble
+from ngcg_cli.encoder.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_settings, load_lora
+from ngcg_cli.encoder.module import POOLINGS, Pooling
+from ngcg_cli.encoder.weights import (
+    Source,
+    digest_weights,
+    inference_dtype,
+    load_base,
+    pick_device,
+    read_json,
+    resolve,
+    weight_files,
+)
+from ngcg_cli.errors import ModelError
+
+FORMAT = 1
+STAMP = "ngcg.json"
+_POOLING = "pooling.safetensors"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+def load_encoder(
+    name_or_path: str | Path = "tiny",
+    device: str | torch.device = "auto",
+    *,
+    pooling: Pooling | None = None,
+    trainable: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Encoder:
+    """The encoder that a `--model` means.
+
+    Args:
+        name_or_path: a named backbone, a hub id of a supported architecture, a model directory,
+            or a checkpoint that training wrote.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        pooling: for a backbone that states none; by default what `ngcg.json` says, else `eos`.
+        trainable: for training: nothing is frozen, and a LoRA checkpoint's adapter is left
+            unmerged, so that its training can go on.
+        dtype: of the weights; by default bfloat16 on CUDA for inference, else float32.
+
+    Raises:
+        ModelError: unknown, unreachable, damaged, or not fitting its base model.
+        UsageError: no such device.
+    """
+    name = str(name_or_path)
+    place = pick_device(device)
+    dtype = dtype or (torch.float32 if trainable else inference_dtype(place))
+    folder = Path(name).expanduser()
+    if (folder / ADAPTER_CONFIG).is_file():
+        # An adapter is merged in float32 and only then rounded.
+        held = dtype if trainable else torch.float32
+        encoder = _load_adapted(name, folder, held, trainable=trainable)
+    elif (folder / STAMP).is_file() and not (folder / "config.json").is_file():
+        raise ModelError("neither an adapter nor a model is here", where=folder)
+    else:
+        encoder = _load_model(resolve(name), pooling, dtype)
+    encoder.module.to(place)
+    if not trainable:
+        encoder.module.to(dtype).requires_grad_(False)
+    encoder.module.eval()
+    return encoder
+
+
+def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
+    base, backbone = load_base(source, dtype)
+    stamp_path = source.folder / STAMP
+    stamp = _read_stamp(stamp_path) if stamp_path.is_file() else {}
+    if "settings" in stamp:
+        backbone = backbone.with_settings(stamp["settings"], stamp_path)
+    learned = [source.folder / _POOLING] if stamp.get("pooling") == "query" else []
+    digest = digest_weights(weight_files(source.folder) + learned)
+    encoder = assemble(
+        base,
+        source.folder,
+        backbone,
+        name=source.name,
+        pooling=pooling or stamp.get("pooling", "eos"),
+        weights_digest=digest,
+    )
+    named = source.hub_id is not None or source.backbone is not None
+    origin_name = source.name if named else str(source.folder.resolve())
+    encoder.origin = _origin(origin_name, digest, source.hub_id, source.revision)
+    if stamp.get("pooling") == "query" and encoder.module.query_pooling is not None:
+        _load_pooling(encoder, source.folder)
+    return encoder
+
+
+def _load_adapted(
+    name: str, folder: Path, dtype: torch.dtype, *, trainable: bool = False
+) -> Encoder:
+    stamp = _read_stamp(folder / STAMP)
+    origin = stamp.get("base")
+    if not isinstance(origin, dict) or not isinstance(origin.get("name"), str):
+        raise ModelError("no base model is named", where=folder / STAMP)
+    base_path = Path(origin["name"])
+    if base_path.is_absolute() and (base_path / ADAPTER_CONFIG).is_file():
+        encoder = _load_adapted(origin["name"], base_path, dtype)
+    else:
+        source = resolve(origin["name"], origin.get("revision"))
+        encoder = _load_model(source, stamp.get("pooling", "eos"), dtype)
+    if encoder.weights_digest != origin.get("weights"):
+        raise ModelError(
+            f"trained on {origin['name']} with weights {str(origin.get('weights'))[:12]}, "
+            f"but {encoder.name} now has weights {encoder.weights_digest[:12]}",
+            where=folder,
+            hint="Train again on the base model that is here, or bring the old one back.",
+        )
+    if "settings" in stamp:
+        encoder.backbone = encoder.backbone.with_settings(stamp["settings"], folder / STAMP)
+    load_lora(encoder.module, folder, trainable=trainable)
+    if encoder.module.pooling == "query":
+        _load_pooling(encoder, folder)
+    learned = [folder / _POOLING] if encoder.module.pooling == "query" else []
+    files = digest_weights([folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS, *learned])
+    encoder.name = name
+    encoder.weights_digest = hashlib.sha256((encoder.weights_digest + files).encode()).hexdigest()
+    if not trainable:
+        # What a further adapter would be trained on is this checkpoint, not its base.
+        encoder.origin = _origin(str(folder.resolve()), encoder.weights_digest)
+    return encoder
+
+
+def _origin(
+    name: str, digest: str, hub_id: str | None = None, revision: str | None = None
+) -> dict[str, Any]:
+    return {"name": name, "hub_id": hub_id, "revision": revision, "weights": digest}
+
+
+def _read_stamp(path: Path) -> dict[str, Any]:
+    stamp = read_json(path)
+    if stamp.get("format") != FORMAT:
+        raise ModelError(
+            f"checkpoint format {stamp.get('format')!r}, this version reads {FORMAT}", where=path
+        )
+    if stamp.get("pooling", "eos") not in POOLINGS:
+        raise ModelError(f"unknown pooling {stamp['pooling']!r}", where=path)
+    return stamp
+
+
+def _load_pooling(encoder: Encoder, folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    assert encoder.module.query_pooling is not None
+    try:
+        encoder.module.query_pooling.load_state_dict(load_file(folder / _POOLING))
+    except Exception as error:  # missing, damaged, other keys or shapes
+        raise ModelError(
+            f"the learned pooling cannot be loaded ({error})", where=folder / _POOLING
+        ) from error
+
+
+def save_checkpoint(
+    encoder: Encoder,
+    folder: str | Path,
+    extra: dict[str, Any] | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write `encoder` as a checkpoint: its adapter if it carries one, else the whole model.
+
+    The folder is written beside `folder` and moved into place, so that a kill never leaves half a
+    checkpoint under that name.
+
+    Args:
+        encoder: with or without an adapter.
+        folder: where to; what stands there is replaced.
+        extra: more for `ngcg.json` (temperature, data fingerprint, metrics, ...).
+        dtype: of a whole model's weights, such as float16; by default as they are.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        _write(encoder, fresh, extra or {}, dtype)
+        _replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _write(
+    encoder: Encoder, folder: Path, extra: dict[str, Any], dtype: torch.dtype | None
+) -> None:
+    from safetensors.torch import save_file
+
+    module, origin = encoder.module, encoder.origin
+    stamp: dict[str, Any] = {"format": FORMAT, "name": encoder.name}
+    if module.adapter is not None:
+        if origin is None:
+            raise ModelError("an adapter on random weights cannot be saved: its base is nowhere")
+        config = module.adapter.peft_config["default"]
+        config.base_model_name_or_path = origin["hub_id"] or origin["name"]
+        config.revision = origin["revision"]
+        # Without this word peft asks the hub whether the vocabulary has grown.
+        module.adapter.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+        stamp |= {"tuning": "lora", "base": origin, "lora": adapter_settings(module.adapter)}
+    else:
+        _write_model(module.base, folder, dtype)
+        for name in _TOKENIZER:
+            if (encoder.tokenizer.folder / name).is_file():
+                shutil.copyfile(encoder.tokenizer.folder / name, folder / name)
+        stamp |= {"tuning": "full", "base": origin}
+    if module.query_pooling is not None:
+        state = {
+            k: v.detach().cpu().contiguous() for k, v in module.query_pooling.state_dict().items()
+        }
+        save_file(state, folder / _POOLING)
+    stamp |= {
+        "pooling": module.pooling,
+        "settings": encoder.backbone.settings(),
+        "versions": _versions(),
+    }
+    text = json.dumps(stamp | extra, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / STAMP).write_text(text + "\n", "utf-8")
+
+
+def _write_model(base: Any, folder: Path, dtype: torch.dtype | None) -> None:
+    """`config.json` and `model.safetensors`, under the base model's own names, in one file."""
+    from safetensors.torch import save_file
+
+    state = {
+        key: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        for key, tensor in base.state_dict().items()
+    }
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = type(base.config).from_dict(base.config.to_dict())
+    config.architectures = [type(base).__name__]
+    config.dtype = dtype or base.dtype
+    config.save_pretrained(str(folder))
+
+
+def _replace(fresh: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _versions() -> dict[str, str]:
+    import transformers
+
+    return {
+        "ngcg": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

@@ -1,0 +1,288 @@
+"""A name, hub id or folder to a base model with its weights, on the device asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ngcg_cli.encoder.backbones import BACKBONES, Backbone, derive_backbone
+from ngcg_cli.errors import ModelError, UsageError
+
+_MODELS = Path(__file__).parent.parent / "models"
+_OFFLINE = (
+    "Weights come from the hub or its local cache (HF_HOME): connect once, or point HF_HOME at a "
+    "cache that has them, or use the bundled `--model tiny`."
+)
+#: Weight files up to this size are hashed whole, larger ones in blocks spread over them.
+_WHOLE = 64 << 20
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model directory in transformers' own format, and how it was asked for."""
+
+    name: str
+    folder: Path
+    hub_id: str | None = None
+    revision: str | None = None
+    backbone: Backbone | None = None
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that is there.
+
+    Raises:
+        UsageError: no such device.
+    """
+    if str(device) == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device("mps" if torch.backends.mps.is_available() else kind)
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that CUDA was compiled in
+        raise UsageError(
+            f"device '{device}' is not available", hint="Use --device auto or cpu."
+        ) from error
+    return picked
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on CUDA; float32 elsewhere, where 16 bits save no time or lose precision."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def resolve(name_or_path: str, revision: str | None = None) -> Source:
+    """Find the directory that a `--model` means; a hub id is fetched or taken from the cache.
+
+    Raises:
+        ModelError: nothing is there, or the hub cannot be reached and the cache has no copy.
+    """
+    backbone = BACKBONES.get(name_or_path)
+    bundled = bundled_folder(backbone) if backbone is not None else None
+    if bundled is not None:
+        return Source(name_or_path, bundled, backbone=backbone)
+    folder = Path(name_or_path).expanduser()
+    if backbone is None and name_or_path and folder.is_dir():
+        return Source(name_or_path, folder)
+    hub_id = backbone.hub_id if backbone is not None else name_or_path
+    parts = (hub_id or "").split("/")
+    if hub_id is None or len(parts) != 2 or not all(parts) or parts[0] in {".", "..", "~"}:
+        raise ModelError(
+            f"no model '{name_or_path}'",
+            hint=f"Use {', '.join(BACKBONES)}, a hub id like org/model, or a directory.",
+        )
+    revision = revision or (backbone.revision if backbone is not None else "main")
+    folder = _snapshot(hub_id, revision)
+    # A snapshot's folder is named by its commit: that is what a checkpoint must remember.
+    return Source(name_or_path, folder, hub_id, folder.name, backbone)
+
+
+def bundled_folder(backbone: Backbone) -> Path | None:
+    """Where a bundled backbone lies inside the package; None for those on the hub."""
+    if backbone.bundled is None:
+        return None
+    folder = _MODELS / backbone.bundled
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"the bundled model '{backbone.name}' is missing",
+            where=folder,
+            hint="Install the package again.",
+        )
+    return folder
+
+
+def _snapshot(hub_id: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Weights as safetensors only: nothing is ever unpickled.
+        patterns = ["*.json", "*.safetensors"]
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+    except Exception as error:  # a family of HTTP, cache and file errors; all mean the same here
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ModelError(
+            f"no such directory, and the hub has no answer ({reason.rstrip('.')})",
+            where=f"{hub_id} at revision {revision}",
+            hint=_OFFLINE,
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a model directory.
+
+    Raises:
+        ModelError: the file is missing or is no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot be read ({error})", where=path) from error
+    if not isinstance(data, dict):
+        raise ModelError("expected a JSON object", where=path)
+    return data
+
+
+def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
+    """The transformers base model, without language-model head, on the CPU.
+
+    Raises:
+        ModelError: unsupported architecture, or weights that do not match it key by key.
+    """
+    from transformers import AutoConfig
+
+    where = source.folder
+    read_json(where / "config.json")
+    try:
+        # Without this word a config that names its own code asks on the terminal.
+        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+    except Exception as error:  # unknown types and invalid values raise their own kinds
+        raise ModelError(
+            f"no usable model config ({error})", where=where / "config.json"
+        ) from error
+    preprocessor = where / "preprocessor_config.json"
+    _settle_scale_factor(config, where)
+    backbone = source.backbone or derive_backbone(
+        config,
+        name=source.name,
+        hub_id=source.hub_id,
+        revision=source.revision or "main",
+        preprocessor=read_json(preprocessor) if preprocessor.is_file() else None,
+        where=where,
+    )
+    if not weight_files(where):
+        raise ModelError("no *.safetensors weights", where=where)
+    base = _load_exact(config, where, dtype) or _load_converted(config, where, dtype)
+    return base.eval(), backbone
+
+
+def _load_exact(config: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Weights under the base model's own names, without first drawing random ones; else None.
+
+    Several times faster than `from_pretrained` for a small model, and a query waits for it.
+    """
+    from accelerate import init_empty_weights
+    from safetensors import safe_open
+    from transformers import AutoModel
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return None
+    # Buffers are computed, not stored, so they must be real.
+    with init_empty_weights(include_buffers=False):
+        base = AutoModel.from_config(config, attn_implementation="sdpa")
+    try:
+        with safe_open(str(path), "pt") as file:
+            keys = list(file.keys())
+            if set(keys) != base.state_dict().keys():
+                return None
+            state = {key: file.get_tensor(key).to(dtype) for key in keys}
+        base.load_state_dict(state, assign=True)
+    except Exception as error:  # a damaged file is safetensors' own kind, shapes a RuntimeError
+        raise ModelError(f"weights do not fit config.json ({error})", where=path) from error
+    return base
+
+
+def _load_converted(config: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Through transformers, which knows older names, shards, and checkpoints with a head."""
+    from transformers import AutoModel
+
+    try:
+        with _no_progress_bars():
+            base, report = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # mismatched shapes, broken files: RuntimeError, OSError, own kinds
+        raise ModelError(f"weights cannot be loaded ({error})", where=folder) from error
+    spare = [key for key in report["unexpected_keys"] if not key.startswith("lm_head")]
+    for what, keys in (("missing", sorted(report["missing_keys"])), ("unexpected", sorted(spare))):
+        if keys:
+            names = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+            raise ModelError(f"{len(keys)} {what} weights ({names})", where=folder)
+    return base
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def _settle_scale_factor(config: Any, folder: Path) -> None:
+    """Let the connector's weights say how many patches make an image token.
+
+    Some published SmolVLM configs state `scale_factor` 1 beside weights that were made with 4.
+    """
+    if not hasattr(config, "scale_factor"):
+        return
+    for path in weight_files(folder):
+        for key, facts in _header(path).items():
+            if key.endswith("connector.modality_projection.proj.weight"):
+                groups = facts["shape"][1] // config.vision_config.hidden_size
+                config.scale_factor = isqrt(groups)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model directory, sorted."""
+    return sorted(folder.glob("model*.safetensors"))
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What a safetensors file says it holds; nothing is loaded."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 100 << 20:
+                raise ValueError("the header is too long")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError, struct.error) as error:
+        raise ModelError(f"not a safetensors file ({error})", where=path) from error
+    header.pop("__metadata__", None)
+    return dict(header)
+
+
+def digest_weights(paths: list[Path]) -> str:
+    """Hex SHA-256 that stands for weight files.
+
+    Up to 64 MiB a file is read whole; of a larger one the first MiB (names and shapes) and 63
+    more spread evenly to its end, so that a model of gigabytes costs a fraction of a second.
+    Full fine-tuning moves every tensor, so sampling sees it; a change to one small tensor of a
+    model above that size can go unseen.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                digest.update(f"{size}\n".encode())
+                spread = [(size - _BLOCK) * block // 63 for block in range(64)]
+                for start in spread if size > _WHOLE else [0]:
+                    file.seek(start)
+                    digest.update(file.read(_BLOCK if size > _WHOLE else -1))
+        except OSError as error:
+            raise ModelError(f"cannot be read ({error.strerror})", where=path) from error
+    return digest.hexdigest()

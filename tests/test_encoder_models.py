@@ -1,0 +1,65 @@
+"""The named backbones at full size, on the meta device: no weights, no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ngcg_cli.encoder import catalogue
+from ngcg_cli.encoder.backbones import BACKBONES, derive_backbone
+from ngcg_cli.errors import ModelError
+
+#: Trainable and all parameters in millions, as counted in the paper (method: r = 16, DoRA).
+PAPER = {
+    "internvl3.5-1b": ("9.028", "914"),
+    "smolvlm-256m": ("4.137", "232"),
+    "smolvlm-500m": ("6.408", "467"),
+}
+
+
+@pytest.mark.parametrize("name", list(PAPER))
+def test_counts_are_the_papers(name: str) -> None:
+    row = catalogue.row(BACKBONES[name])
+    trainable, total = row["trainable_parameters"] / 1e6, row["parameters"] / 1e6
+    assert (f"{trainable:.3f}", f"{total:.0f}") == PAPER[name]
+
+
+@pytest.mark.parametrize("name", list(PAPER))
+def test_declarations_agree_with_the_configs(name: str) -> None:
+    declared, config = BACKBONES[name], catalogue.backbone_config(name)
+    derived = derive_backbone(config, name=name, hub_id=declared.hub_id)
+    assert derived == declared
+    expected = {"internvl3.5-1b": (448, 256), "smolvlm-256m": (512, 64), "smolvlm-500m": (512, 64)}
+    assert (declared.image_size, declared.image_tokens) == expected[name]
+
+
+def test_rotary_bases_reach_the_language_models() -> None:
+    bases = {
+        name: catalogue.backbone_config(name).text_config.rope_parameters["rope_theta"]
+        for name in PAPER
+    }
+    assert bases == {"internvl3.5-1b": 1e6, "smolvlm-256m": 1e5, "smolvlm-500m": 1e5}
+
+
+def test_rows_have_the_promised_keys(monkeypatch: pytest.MonkeyPatch, smolvlm_config: Any) -> None:
+    monkeypatch.setattr(catalogue, "backbone_config", lambda name: smolvlm_config)
+    rows = catalogue.list_backbones()
+    assert [row["name"] for row in rows] == list(BACKBONES)
+    assert [row["bundled"] for row in rows] == [True, False, False, False]
+    for row in rows:
+        assert list(row) == [
+            "name",
+            "hub_id",
+            "parameters",
+            "trainable_parameters",
+            "dim",
+            "image_size",
+            "image_tokens",
+            "bundled",
+        ]
+
+
+def test_an_unknown_backbone_is_named() -> None:
+    with pytest.raises(ModelError, match="no backbone 'huge'"):
+        catalogue.backbone_config("huge")
