@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.evaluation.metrics import CONFIDENCE, RESAMPLES, SEED
 
 Protocol = Literal["auto", "recall", "geotext", "cvg-text", "places"]
 
@@ -39,8 +45,6 @@ class Report:
 
 def interval_facts(clusters: str) -> dict[str, Any]:
     """How the intervals under "ci" were made, for `--json`."""
-    from ngcg_cli.evaluation.metrics import CONFIDENCE, RESAMPLES, SEED
-
     return {
         "level": CONFIDENCE,
         "method": "percentile bootstrap",
@@ -48,3 +52,37 @@ def interval_facts(clusters: str) -> dict[str, Any]:
         "resamples": RESAMPLES,
         "seed": SEED,
     }
+
+
+def check_rows_path(path: Path) -> None:
+    """UsageError unless `write_rows` can write there: known before the long work, not after."""
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(
+            f"--per-query {path}: the name must end in .csv or .jsonl",
+            hint="The ending chooses the format",
+        )
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--per-query {path}: no such folder {path.absolute().parent}")
+
+
+def write_rows(report: Report, path: Path) -> None:
+    """Write a row a query, as csv (a header line first) or jsonl by the file's ending.
+
+    What a query does not have (no position, not among the hits) is empty, or null. The file
+    appears whole or not at all.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                table = csv.DictWriter(file, ROW_FIELDS, lineterminator="\n")
+                table.writeheader()
+                table.writerows(report.rows())
+            else:
+                for row in report.rows():
+                    file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise NgcgError(f"cannot be written: {error.strerror}", where=path) from error
+    finally:
+        partial.unlink(missing_ok=True)

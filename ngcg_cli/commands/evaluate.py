@@ -1,0 +1,223 @@
+"""`ngcg eval`: how good a model is, by the protocols of the field."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ngcg_cli.commands.options import DeviceOption, IndexOption, JsonOption, ModelOption
+from ngcg_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from ngcg_cli.evaluation.run import Progress
+
+logger = logging.getLogger(__name__)
+
+VIEWS = ("drone", "satellite", "ground")
+
+
+def parse_views(text: str) -> tuple[str, ...]:
+    """Reads "drone,satellite,ground" or a part of it.
+
+    Raises:
+        typer.BadParameter: another word.
+    """
+    views = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if unknown := [view for view in views if view not in VIEWS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(VIEWS)}")
+    return views
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Captions as JSON Lines, a GeoText-1652 annotation file, or a CVG-Text folder.",
+            show_default=False,
+        ),
+    ],
+    protocol: Annotated[
+        Literal["auto", "recall", "geotext", "cvg-text", "places"],
+        typer.Option(
+            help="What counts as right; auto goes by the data: places for JSON Lines without "
+            "images, recall for others, geotext and cvg-text for those data sets."
+        ),
+    ] = "auto",
+    data_format: Annotated[
+        Literal["auto", "jsonl", "geotext", "cvg-text"],
+        typer.Option(help="The format of DATA; auto looks at the content."),
+    ] = "auto",
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the images lie, when not beside DATA."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The split of a data set's folder, or the lines with this split in JSON Lines.",
+            show_default="test for a folder",
+        ),
+    ] = None,
+    views: Annotated[
+        tuple | None,
+        typer.Option(
+            metavar="drone,satellite,ground",
+            parser=parse_views,
+            help="Only images from these cameras (GeoText-1652).",
+            show_default="all",
+        ),
+    ] = None,
+    image_type: Annotated[
+        Literal["sat", "osm"],
+        typer.Option(help="Satellite tiles or OpenStreetMap tiles (CVG-Text)."),
+    ] = "sat",
+    index: IndexOption = Path("ngcg-index"),
+    per_query: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a row a query (rank of the truth, top hit, error in metres); the name "
+            "ends in .csv or .jsonl.",
+        ),
+    ] = None,
+    ci: Annotated[
+        bool, typer.Option("--ci", help="Add 95 % bootstrap intervals (fixed seed).")
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where embeddings are kept.", show_default="the user's cache"
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep embeddings.")
+    ] = False,
+    max_unreadable: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            min=0.0,
+            max=1.0,
+            help="Stop when more than this share of the images cannot be read.",
+            show_default="0.05",
+        ),
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = "auto",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", metavar="N", min=1, help="Images embedded at once.")
+    ] = 32,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model: captions against images, or captions against an index.
+
+    Images that cannot be read are named and left out, and the exit status is 3.
+
+    \b
+    Example:
+      ngcg eval captions.jsonl
+      ngcg eval GeoText1652/test_951_version.json --views drone --model run/best --ci
+      ngcg eval CVG-Text/NewYork-mixed --image-type osm --json
+      ngcg eval places.jsonl --index ngcg-index --per-query misses.csv
+    """
+    if cache is not None and no_cache:
+        raise UsageError("--cache and --no-cache exclude each other")
+
+    from ngcg_cli.datasets import MAX_BROKEN_SHARE
+    from ngcg_cli.evaluation.embed import EmbeddingCache
+    from ngcg_cli.evaluation.report import check_rows_path, write_rows
+    from ngcg_cli.evaluation.run import evaluate as run
+    from ngcg_cli.journeys.model import load_model
+
+    if per_query is not None:
+        check_rows_path(per_query)
+    folder = None if no_cache else cache or EmbeddingCache.default_folder()
+    with _live_progress() as progress:
+        outcome = run(
+            data,
+            functools.partial(load_model, model, device),
+            protocol=protocol,
+            data_format=data_format,
+            images=images,
+            split=split,
+            views=views or (),
+            image_type=image_type,
+            index=index,
+            cache=EmbeddingCache(folder),
+            max_unreadable=MAX_BROKEN_SHARE if max_unreadable is None else max_unreadable,
+            batch_size=batch_size,
+            intervals=ci,
+            progress=progress,
+        )
+    if per_query is not None:
+        write_rows(outcome.report, per_query)
+    if as_json:
+        typer.echo(json.dumps(outcome.report.figures, allow_nan=False))
+    else:
+        _print_table(outcome.report.figures)
+    if outcome.unreadable:
+        _name_unreadable(outcome.unreadable)
+        raise typer.Exit(3)
+
+
+def _print_table(figures: dict[str, Any]) -> None:
+    """A line a figure, its interval beside it."""
+    from ngcg_cli.output.rows import nested, write_rows
+
+    intervals = {row["metric"]: row["value"] for row in nested(figures.get("ci", {}))}
+    rows = nested({name: value for name, value in figures.items() if name != "ci"})
+    if intervals:
+        for row in rows:
+            low_high = intervals.get(row["metric"])
+            row["95 % interval"] = "{:.2f} to {:.2f}".format(*low_high) if low_high else None
+    write_rows(rows, "table", sys.stdout)
+
+
+def _name_unreadable(unreadable: dict[Path, str]) -> None:
+    for image, reason in unreadable.items():
+        logger.error("%s", reason if reason.startswith(str(image)) else f"{image}: {reason}")
+    logger.error("%s images could not be read and were left out", f"{len(unreadable):,}")
+
+
+@contextlib.contextmanager
+def _live_progress() -> Iterator[Progress]:
+    """A bar for the stage in work on a terminal, otherwise nothing."""
+    from ngcg_cli.evaluation.run import Progress
+    from ngcg_cli.output import terminal
+
+    if not terminal.shows_progress():
+        yield Progress()
+        return
+
+    from rich import progress as rich
+
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("eta"),
+        rich.TimeRemainingColumn(),
+    )
+    console = terminal.console(stderr=True)
+    with rich.Progress(*columns, console=console, transient=True) as bar:
+
+        class Bar(Progress):
+            def start(self, stage: str, total: int) -> None:
+                for task in bar.task_ids:
+                    bar.remove_task(task)
+                bar.add_task(stage, total=total)
+
+            def advance(self, count: int) -> None:
+                bar.advance(bar.task_ids[-1], count)
+
+        yield Bar()

@@ -1,0 +1,200 @@
+"""One evaluation, from a data set's path to its figures: what `ngcg eval` calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ngcg_cli.datasets import (
+    MAX_BROKEN_SHARE,
+    DataFormat,
+    ImageFailures,
+    ImageType,
+    Pair,
+    detect_format,
+    drop_missing,
+    has_images,
+    load_pairs,
+    load_places,
+)
+from ngcg_cli.errors import UsageError
+from ngcg_cli.evaluation.cvg import cvg_text
+from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions, embed_images
+from ngcg_cli.evaluation.report import Protocol, Report
+from ngcg_cli.evaluation.retrieval import recall
+from ngcg_cli.search import TileIndex
+
+if TYPE_CHECKING:
+    from ngcg_cli.encoder.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+# Gets the index the model must fit (for `places`), or None.
+LoadModel = Callable[[TileIndex | None], "Encoder"]
+
+
+class Progress:
+    """What an evaluation tells while it works; this one says nothing."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of the work begins, over so many captions, images or queries."""
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A report, and the images that it had to do without (path to reason)."""
+
+    report: Report
+    unreadable: dict[Path, str]
+
+
+def evaluate(
+    data: Path,
+    load_model: LoadModel,
+    *,
+    protocol: Protocol = "auto",
+    data_format: DataFormat = "auto",
+    images: Path | None = None,
+    split: str | None = None,
+    views: Collection[str] = (),
+    image_type: ImageType = "sat",
+    index: Path | None = None,
+    cache: EmbeddingCache | None = None,
+    max_unreadable: float = MAX_BROKEN_SHARE,
+    batch_size: int = 32,
+    intervals: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Evaluate a model on a data set.
+
+    Args:
+        data: see `datasets.load_pairs`; for `places` a JSON Lines file.
+        load_model: loads the encoder, after the data was found to be in order.
+        protocol: "auto" takes `geotext` for GeoText-1652, `cvg-text` for CVG-Text, `places` for
+            JSON Lines without images, and `recall` for other JSON Lines.
+        data_format, images, split, views, image_type: see `datasets.load_pairs`; a folder's split
+            is "test" when none is given.
+        index: the tile index that `places` asks.
+        cache: keeps embeddings; None keeps none.
+        max_unreadable: the evaluation stops when more than this share of images cannot be read.
+        batch_size: images through the model at once.
+        intervals: add 95 % bootstrap intervals.
+        progress: is told how far the work is.
+
+    Raises:
+        DataError: the data set is not in order, or too many images are unreadable.
+        UsageError: options that do not go together.
+        NgcgError: a vector is not finite; the model or index cannot be used.
+    """
+    progress = progress or Progress()
+    cache = cache or EmbeddingCache(None)
+    if _is_places(data, protocol, data_format):
+        if images is not None or views:
+            raise UsageError("--images and --views have no meaning for the places protocol")
+        return _places(data, load_model, index, split, cache, intervals, progress)
+
+    kind = detect_format(data) if data_format == "auto" else data_format
+    pairs = load_pairs(
+        data,
+        kind,
+        images=images,
+        split=split,
+        default_split="test",
+        views=views,
+        image_type=image_type,
+    )
+    chosen = protocol if protocol != "auto" else "recall" if kind == "jsonl" else kind
+    failures = ImageFailures(len(pairs), max_unreadable)
+    pairs = drop_missing(pairs, failures)
+    logger.info(
+        "%s: %s images, %s captions; protocol %s",
+        data,
+        f"{len(pairs):,}",
+        f"{sum(len(pair.captions) for pair in pairs):,}",
+        chosen,
+    )
+    encoder = load_model(None)
+    pairs, image_vectors, caption_vectors = _embed(
+        pairs, encoder, failures, cache, batch_size, progress
+    )
+    queries = len(caption_vectors) + (0 if chosen == "cvg-text" else len(pairs))
+    progress.start("ranking", queries)
+    if chosen == "cvg-text":
+        report = cvg_text(
+            pairs,
+            image_vectors,
+            caption_vectors,
+            intervals=intervals,
+            progress=progress.advance,
+        )
+    else:
+        report = recall(
+            pairs,
+            image_vectors,
+            caption_vectors,
+            same_building=chosen == "geotext",
+            intervals=intervals,
+            progress=progress.advance,
+        )
+    return Outcome(report, failures.reasons)
+
+
+def _is_places(data: Path, protocol: Protocol, data_format: DataFormat) -> bool:
+    if protocol != "auto":
+        return protocol == "places"
+    kind = detect_format(data) if data_format == "auto" else data_format
+    return kind == "jsonl" and data.is_file() and not has_images(data)
+
+
+def _embed(
+    pairs: list[Pair],
+    encoder: Encoder,
+    failures: ImageFailures,
+    cache: EmbeddingCache,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[list[Pair], np.ndarray, np.ndarray]:
+    """The pairs whose image could be read, and their image and caption vectors."""
+    progress.start("images", len(pairs))
+    paths = [pair.image for pair in pairs]
+    vectors = embed_images(encoder, paths, failures, cache, progress.advance, batch_size)
+    readable = np.array([pair.image not in failures.reasons for pair in pairs])
+    if not readable.all():
+        pairs = [pair for pair, good in zip(pairs, readable, strict=True) if good]
+        vectors = vectors[readable]
+    texts = [caption for pair in pairs for caption in pair.captions]
+    progress.start("captions", len(set(texts)))
+    return pairs, vectors, embed_captions(encoder, texts, cache, progress.advance)
+
+
+def _places(
+    data: Path,
+    load_model: LoadModel,
+    index_path: Path | None,
+    split: str | None,
+    cache: EmbeddingCache,
+    intervals: bool,
+    progress: Progress,
+) -> Outcome:
+    from ngcg_cli.evaluation.places import places
+
+    if index_path is None:
+        raise UsageError("the places protocol needs an index", hint="Name it with --index DIR")
+    rows = load_places(data, split)
+    index = TileIndex.open(index_path)
+    texts = [caption for row in rows for caption in row.captions]
+    logger.info("%s: %s queries against %s", data, f"{len(texts):,}", index_path)
+    encoder = load_model(index)
+    progress.start("captions", len(set(texts)))
+    vectors = embed_captions(encoder, texts, cache, progress.advance)
+    progress.start("ranking", len(texts))
+    report = places(rows, vectors, index, intervals=intervals, progress=progress.advance)
+    return Outcome(report, {})
