@@ -20,7 +20,7 @@ EXPECTED = (
     "to description, names beginning LAT,LON) beside VERSION-satellite/ or VERSION-OSM/"
 )
 _FOLDERS: dict[str, tuple[str, ...]] = {"sat": ("satellite",), "osm": ("OSM", "osm")}
-_POSITION = re.compile(r"([-+]?\d+(?:\.\d+)?),([-+]?\d+(?:\.\d+)?)(?![\d.])")
+_POSITION = re.compile(r"([-+]?\d+(?:\.\d+)?),([-+]?\d+(?:\.\d+)?)")
 _NOT_VERSIONS = ("-satellite", "-OSM", "-osm", "-ground", "-photo")
 
 

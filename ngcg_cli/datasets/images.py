@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +85,12 @@ class ImageFailures:
 
     def add(self, image: Path, reason: str | Exception) -> None:
         """Count one image (once, however often it is tried); raise DataError past the share."""
-        self.reasons.setdefault(image, str(reason))
+        self.add_all({image: str(reason)})
+
+    def add_all(self, reasons: Mapping[Path, str]) -> None:
+        """Count several images before judging, so that the message says how many there are."""
+        for image, reason in reasons.items():
+            self.reasons.setdefault(image, reason)
         if len(self.reasons) > self.max_share * self.total:
             first, why = next(iter(self.reasons.items()))
             named = why if str(first) in why else f"{first}: {why}"
@@ -99,23 +104,19 @@ class ImageFailures:
 def drop_missing(pairs: Sequence[Pair], failures: ImageFailures) -> list[Pair]:
     """The pairs whose image file is there and not empty; the others are told to `failures`.
 
-    Cheap (no decoding): a wrong folder is found before a model is loaded. All missing files are
-    counted before the run is stopped, so that the message says how many there are.
+    Cheap (no decoding): a wrong folder is found before a model is loaded.
     """
     present: list[Pair] = []
-    reasons: list[tuple[Path, str]] = []
+    reasons: dict[Path, str] = {}
     for pair in pairs:
         try:
             empty = pair.image.stat().st_size == 0
         except OSError as error:
-            reasons.append((pair.image, error.strerror or "image not found"))
+            reasons[pair.image] = error.strerror or "image not found"
             continue
         if empty:
-            reasons.append((pair.image, "empty file"))
+            reasons[pair.image] = "empty file"
         else:
             present.append(pair)
-    if len(reasons) > failures.max_share * failures.total:
-        failures.reasons.update(reasons[:-1])
-    for image, reason in reasons:
-        failures.add(image, reason)
+    failures.add_all(reasons)
     return present
