@@ -9,8 +9,8 @@ deterministic).
 from __future__ import annotations
 
 import json
+import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -36,6 +36,8 @@ from ngcg_cli.training.state import (
     write_folder,
 )
 from ngcg_cli.training.stream import stop_signals, stream
+
+logger = logging.getLogger(__name__)
 
 Step = Callable[[nn.Module, Any], dict[str, float]]
 Validate = Callable[[nn.Module, int], dict[str, float]]
@@ -271,8 +273,8 @@ class _Run:
             info = load_state(self.out, self.module, self.optimizer, self.average, self.identity)
             self.done, self.window = info["step"], info["window"]
             self.metrics, self.best = info["metrics"], info["best"]
-        elif resume and not self.quiet:
-            print(f"{self.out}: nothing to resume, starting at step 0", file=sys.stderr)
+        elif resume:
+            logger.info("%s: nothing to resume, starting at step 0", self.out)
         if self.many:  # the same start everywhere, whatever each process drew
             for parameter in self.parameters.values():
                 dist.broadcast(parameter.data, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -35,12 +34,14 @@ class SpreadBatches:
         self.batch_size = min(batch_size, len(places))
         self.batches_per_epoch = len(places) // self.batch_size
         self.seed = seed
-        self._epoch = lru_cache(maxsize=2)(self._deal)
+        self._dealt: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, index: int) -> np.ndarray:
         """(batch_size,) item numbers of batch `index`, counted through all epochs."""
         epoch, batch = divmod(index, self.batches_per_epoch)
-        return self._epoch(epoch)[:, batch]
+        if self._dealt is None or self._dealt[0] != epoch:
+            self._dealt = epoch, self._deal(epoch)
+        return self._dealt[1][:, batch]
 
     def _deal(self, epoch: int) -> np.ndarray:
         """(batch_size, M) item numbers; a column is a batch."""

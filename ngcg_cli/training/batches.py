@@ -1,0 +1,129 @@
+"""From pairs on disk to batches that are ready for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ngcg_cli.datasets import load_image
+from ngcg_cli.datasets.pairs import Pair
+from ngcg_cli.encoder.encoder import Encoder
+from ngcg_cli.encoder.pixels import resize_images
+from ngcg_cli.errors import DataError
+from ngcg_cli.training.augment import Augmentation, augment
+from ngcg_cli.training.loss import pair_keys
+from ngcg_cli.training.sampler import SpreadBatches
+
+# An unreadable image is replaced by another pair; so many in a row mean that nothing is readable.
+_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A process's part of a batch of pairs; row i of each field belongs together.
+
+    Attributes:
+        ids: (n, L) token ids, padded on the right.
+        mask: (n, L), 1 at real tokens.
+        images: (n, S, S, 3) uint8.
+        keys: (n, 3), see `pair_keys`.
+        broken: images that could not be read, with the reason; other pairs stand in for them.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    images: np.ndarray
+    keys: Tensor
+    broken: tuple[tuple[Path, str], ...] = ()
+
+    def texts(self, micro: int) -> list[tuple[Tensor, Tensor]]:
+        """Ids and mask in chunks of `micro` rows, each as short as its longest text."""
+        chunks = zip(self.ids.split(micro), self.mask.split(micro), strict=True)
+        lengths = ((ids, mask, int(mask.sum(1).max())) for ids, mask in chunks)
+        return [(ids[:, :length], mask[:, :length]) for ids, mask, length in lengths]
+
+    def pictures(self, micro: int) -> list[np.ndarray]:
+        """Images in chunks of `micro` rows."""
+        return [self.images[at : at + micro] for at in range(0, len(self.images), micro)]
+
+
+class PairBatches(Dataset[Batch]):
+    """Item i is batch i: a pure function of the seed and i, whoever makes it and whenever.
+
+    An epoch goes through every caption of every image once, in batches that hold as few as
+    possible of one place (of one image, where no place is known); see `SpreadBatches`.
+
+    Args:
+        pairs: the data set.
+        encoder: its tokenizer and pixel preparation are used, not its weights.
+        batch_size: pairs in the whole batch, over all processes.
+        augmentations: see `augment`.
+        seed: the run's seed.
+        rank, world: this process's number, and of how many: it makes its own part of each batch.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        encoder: Encoder,
+        batch_size: int,
+        *,
+        augmentations: Sequence[Augmentation] = (),
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.pairs = pairs
+        self.items = [(p, c) for p, pair in enumerate(pairs) for c in range(len(pair.captions))]
+        if len(self.items) < world:
+            raise DataError(f"{len(self.items)} pairs are too few for {world} processes")
+        places = [pairs[p].place or f"image {pairs[p].name}" for p, _ in self.items]
+        self.order = SpreadBatches(places, batch_size, seed)
+        self.part = slice(
+            rank * (self.order.batch_size // world), (rank + 1) * (self.order.batch_size // world)
+        )
+        self.tokenizer, self.backbone = encoder.tokenizer, encoder.backbone
+        self.augmentations = augmentations
+        self.seed = seed
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches that hold every pair about once."""
+        return self.order.batches_per_epoch
+
+    def __getitem__(self, index: int) -> Batch:
+        broken: list[tuple[Path, str]] = []
+        rows = range(self.order.batch_size)[self.part]
+        chosen = self.order[index][self.part]
+        made = [
+            self._example(int(item), np.random.default_rng((self.seed, index, row)), broken)
+            for row, item in zip(rows, chosen, strict=True)
+        ]
+        ids, mask = self.tokenizer.batch(
+            [caption for _, caption, _ in made], self.backbone.max_text_tokens
+        )
+        keys = torch.tensor([pair_keys(pair, caption) for pair, caption, _ in made])
+        images = resize_images([image for _, _, image in made], self.backbone)
+        return Batch(ids, mask, images, keys, tuple(broken))
+
+    def _example(
+        self, item: int, rng: np.random.Generator, broken: list[tuple[Path, str]]
+    ) -> tuple[Pair, str, np.ndarray]:
+        for _ in range(_TRIES):
+            number, which = self.items[item]
+            pair = self.pairs[number]
+            caption = pair.captions[which]
+            try:
+                image = load_image(pair)
+            except DataError as error:
+                broken.append((pair.image, error.what))
+                item = int(rng.integers(len(self.items)))
+                continue
+            return pair, caption, augment(image, caption, rng, self.augmentations, pair.view)
+        raise DataError(f"{_TRIES} images in a row could not be read", where=broken[-1][0])
