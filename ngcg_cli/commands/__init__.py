@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ngcg_cli.commands.evaluate import evaluate
 from ngcg_cli.commands.index import index
 from ngcg_cli.commands.models import models
 from ngcg_cli.commands.query import query
+from ngcg_cli.commands.train import train
 
 # In the order `ngcg --help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
     "index": index,
     "query": query,
+    "train": train,
+    "eval": evaluate,
     "models": models,
 }
