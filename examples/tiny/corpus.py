@@ -1,0 +1,88 @@
+"""What `tiny` learns from: photographs and drawn tiles, with their captions.
+
+All images are kept as one uint8 array of 150 x 150 px RGB per part, on disk as plain npy, so that
+a training batch is a slice and not a thousand JPEG decodings.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIDE = 150
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one origin, with their captions (an empty tuple where there are none).
+
+    Attributes:
+        images: uint8 RGB of shape (N, 150, 150, 3), memory-mapped.
+        captions: N tuples of sentences.
+    """
+
+    images: np.ndarray
+    captions: list[tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def _rgb(data: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    if image.size != (SIDE, SIDE):
+        image = image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _store(folder: Path, images: list[np.ndarray], captions: list[tuple[str, ...]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "images.npy", np.stack(images))
+    # Written last: its presence says that the part is whole.
+    (folder / "captions.json").write_text(json.dumps(captions))
+
+
+def _load(folder: Path) -> Part:
+    captions = [tuple(c) for c in json.loads((folder / "captions.json").read_text())]
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    return Part(images, captions)
+
+
+def photographs(archive: Path, cache: Path) -> Part:
+    """The images of a tar file, captioned where it holds a `captions.jsonl`."""
+    if not (cache / "captions.json").exists():
+        with tarfile.open(archive) as tar:
+            files = {m.name: tar.extractfile(m) for m in tar.getmembers() if m.isfile()}
+            contents = {name: stream.read() for name, stream in files.items() if stream}
+        listing = next((n for n in contents if n.endswith("captions.jsonl")), None)
+        if listing is None:
+            rows = [(name, ()) for name in sorted(contents) if name.endswith(".jpg")]
+        else:
+            root = listing.removesuffix("captions.jsonl")
+            lines = [json.loads(line) for line in contents[listing].decode().splitlines()]
+            rows = [(root + row["image"], tuple(row["captions"])) for row in lines]
+        _store(cache, [_rgb(contents[name]) for name, _ in rows], [c for _, c in rows])
+    return _load(cache)
+
+
+def _draw(seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    from examples.town.tiles import draw_tile
+
+    image, captions = draw_tile(seed, SIDE)
+    return image, tuple(captions)
+
+
+def drawn(count: int, first_seed: int, cache: Path, workers: int = 2) -> Part:
+    """`count` drawn tiles of consecutive seeds, with their exact captions."""
+    if not (cache / "captions.json").exists():
+        with ProcessPoolExecutor(workers) as pool:
+            tiles = list(pool.map(_draw, range(first_seed, first_seed + count), chunksize=32))
+        _store(cache, [image for image, _ in tiles], [captions for _, captions in tiles])
+    return _load(cache)
