@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
@@ -250,7 +251,7 @@ def test_palette_is_expanded_and_averaged_as_colours(tmp_path):
 # Values to 8 bits
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64", "complex64"])
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int64", "float32", "float64", "complex64"])
 def test_other_types_are_stretched_between_percentiles(tmp_path, dtype):
     data = noise(3, 50, 60, low=0, high=10_000).astype(dtype)
     image, valid = read_all(write(tmp_path / "a.tif", data))
@@ -474,7 +475,8 @@ def test_header_that_claims_a_billion_rows(tmp_path):
             raster.grid(TileSize.parse("64px"))
 
 
-def test_ground_control_points_are_warped(tmp_path):
+@pytest.mark.parametrize("spelled_out", [False, True])
+def test_ground_control_points_are_warped(tmp_path, spelled_out):
     corners = [(0, 0, -75.0, 42.0), (0, 90, -74.9, 42.02), (60, 90, -74.89, 41.95)]
     corners += [(60, 0, -74.99, 41.93)]
     points = [GroundControlPoint(row, column, x, y) for row, column, x, y in corners]
@@ -484,6 +486,13 @@ def test_ground_control_points_are_warped(tmp_path):
         crs="EPSG:4326", gcps=points,
     ) as out:  # fmt: skip
         out.write(np.full((3, 60, 90), 99, np.uint8))
+    if spelled_out:
+        # A VRT may hold an identity transform and a CRS of the pixels beside its points.
+        source, path = path, tmp_path / "a.vrt"
+        rasterio.shutil.copy(source, path, driver="VRT")
+        text = path.read_text()
+        extra = f"<SRS>{UTM.to_wkt()}</SRS><GeoTransform>0,1,0,0,0,1</GeoTransform>"
+        path.write_text(text.replace("<GCPList", extra + "<GCPList", 1))
     with Raster.open(path) as raster:
         window = Window(0, 0, raster.width, raster.height)
         image, valid = raster.read(window)

@@ -65,6 +65,8 @@ def holds_data(values: Values, nodata: Sequence[float | None]) -> Mask:
     Returns:
         (h, w).
     """
+    if np.issubdtype(values.dtype, np.integer) and all(missing is None for missing in nodata):
+        return np.ones(values.shape[1:], bool)
     valid = np.zeros(values.shape[1:], bool)
     for band, missing in zip(values, nodata, strict=True):
         held = np.isfinite(band)

@@ -18,7 +18,7 @@ from ngcg_cli.raster.tiles import Window
 Floats = NDArray[np.float64]
 
 # A footprint's straight edges stay this close to the true ones, or get twice as many vertices.
-TOLERANCE_M = 0.1
+TOLERANCE_M = 0.4
 MAX_SEGMENTS = 1024
 METRES_PER_DEGREE = 111_320.0
 # Points transformed at once: bounds the memory for millions of windows.

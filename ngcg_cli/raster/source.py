@@ -40,6 +40,15 @@ GDAL_OPTIONS: dict[str, int | str] = {
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
 }
 
+# What to do, by a clue in GDAL's words.
+HINTS = {
+    "No such file": "Check the path.",
+    "does not exist": "Check the path.",
+    "not recognized": "Name a raster that gdalinfo reads, or a folder of rasters.",
+    "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",
+}
+DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
+
 # The sample that the stretch and the meaning of alpha are taken from.
 SAMPLE_SIDE = 1024
 # A raster without overviews up to this size is sampled throughout; of a larger one, a lattice of
@@ -294,9 +303,7 @@ def _telling(path: str, what: str) -> Iterator[None]:
         while root.__cause__ is not None:
             root = root.__cause__
         reason = str(root).removeprefix(f"{path}: ").removeprefix(f"'{path}' ").rstrip(".")
-        hint = "Check the file with gdalinfo -checksum, or fetch it again."
-        if "No such file" in reason or "does not exist" in reason:
-            hint = "Check the path."
+        hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
         raise RasterError(
             f"{what}: {reason or type(root).__name__}", where=path, hint=hint
         ) from error
@@ -340,9 +347,15 @@ def _warped(dataset: Any) -> WarpedVRT:
             hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
         )
     unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
-    # Turned onto the grid it has empty corners, which need a mask. Naming a source CRS would make
-    # GDAL forget the points.
-    return WarpedVRT(dataset, crs=dataset.gcps[1], add_alpha=unmasked)
+    # Turned onto the grid it has empty corners, which need a mask. Unless the method is named, GDAL
+    # prefers an identity transform that a VRT spells out to the points.
+    return WarpedVRT(
+        dataset,
+        src_crs=dataset.gcps[1],
+        crs=dataset.gcps[1],
+        SRC_METHOD="GCP_POLYNOMIAL",
+        add_alpha=unmasked,
+    )
 
 
 def _georeference(path: str, dataset: Any) -> Georeference:
