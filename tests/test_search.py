@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -13,13 +14,23 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shapely import affinity
 
 from ngcg_cli.errors import TileIndexError, UsageError
-from ngcg_cli.search import Hit, ModelStamp, SourceRecord, TileIndex, TileTable, files, graph
+from ngcg_cli.search import (
+    Hit,
+    ModelStamp,
+    SourceRecord,
+    TileIndex,
+    TileTable,
+    files,
+    graph,
+    overlap,
+)
 from ngcg_cli.search import snapshot as snapshot_module
 from ngcg_cli.search.format import MANIFEST, VERSION, Manifest
 from ngcg_cli.search.ranking import EARTH_RADIUS, top_k, within_bbox, within_distance
-from ngcg_cli.search.tiles import exterior
+from ngcg_cli.search.tiles import TileColumns, exterior
 
 DIM = 16
 MODEL = ModelStamp("tiny", "a" * 64, DIM)
@@ -151,6 +162,10 @@ def test_odd_source_names_come_back_unchanged(index: TileIndex) -> None:
         (row_of_tiles(2), unit(2) * np.nan, "unit length"),
         (row_of_tiles(2, west=180), unit(2), "outside"),
         (row_of_tiles(2, west=np.nan), unit(2), "outside"),
+        (replace(row_of_tiles(1), geometry=[shapely.Polygon().wkb]), unit(1), "polygon"),
+        (replace(row_of_tiles(1), geometry=[shapely.Point(1, 2).wkb]), unit(1), "polygon"),
+        (replace(row_of_tiles(1), geometry=[]), unit(1), "0 geometries"),
+        (replace(row_of_tiles(1), window=np.zeros((1, 4), int)), unit(1), "without pixels"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -367,6 +382,45 @@ def test_sources_overlap_across_the_antimeridian(index: TileIndex) -> None:
     assert whole.area == pytest.approx(0.002 * 0.002)
 
 
+@pytest.mark.parametrize("all_pairs", [1_000, 0])
+def test_every_way_to_find_overlaps_is_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch, all_pairs: int
+) -> None:
+    """Random tiles of two sources around the antimeridian, against a loop over shapely areas."""
+    monkeypatch.setattr(overlap, "_ALL_PAIRS", all_pairs)
+    monkeypatch.setattr(overlap, "_LOOKUPS", 13)
+    rng = np.random.default_rng(4)
+    count = 80
+    # Odd areas, so that none is shared by exactly half, where rounding would decide.
+    size = 2 * rng.integers(30, 60, (count, 2)) + 1
+    window = np.column_stack([rng.integers(0, 300, (count, 2)), size])
+    left, below = 179.998 + window[:, 0] * 1e-5, window[:, 1] * 1e-5
+    plane = shapely.box(left, below, left + window[:, 2] * 1e-5, below + window[:, 3] * 1e-5)
+    bounds = shapely.bounds(plane)
+    bbox = bounds.copy()
+    bbox[:, [0, 2]] = (bbox[:, [0, 2]] + 180) % 360 - 180
+    lon = ((bounds[:, 0] + bounds[:, 2]) / 2 + 180) % 360 - 180
+    columns = TileColumns(lon, (bounds[:, 1] + bounds[:, 3]) / 2, bbox, window)
+    shapes = np.array(
+        [
+            affinity.translate(shape, -360 if middle < 0 else 0)
+            for shape, middle in zip(plane, lon, strict=True)
+        ]
+    )
+    rankings = np.array([rng.permutation(count) for _ in range(20)])
+    rankings[:, -3:] = -1
+    kept = overlap.distinct(rankings, columns, rng.integers(0, 2, count), lambda: shapes, 30)
+    for ranking, mask in zip(rankings, kept, strict=True):
+        expected: list[int] = []
+        for tile in ranking[:-3]:
+            limits = [min(plane[tile].area, plane[other].area) / 2 for other in expected]
+            shared = [plane[tile].intersection(plane[other]).area for other in expected]
+            if all(s <= limit for s, limit in zip(shared, limits, strict=True)):
+                expected.append(tile)
+        assert ranking[mask].tolist() == expected[:30]
+        assert 5 < len(expected) < 60
+
+
 def test_big_endian_footprint() -> None:
     ring = shapely.to_wkb(shapely.box(1, 2, 3, 4), byte_order=0)
     assert shapely.Polygon(exterior(ring, 2)).equals(shapely.box(1, 2, 3, 4))
@@ -501,6 +555,25 @@ def test_a_graph_that_is_not_ours_is_never_trusted(
     assert graph_used(again)
 
 
+def test_graph_cut_short_by_a_full_disk_is_not_committed(
+    index: TileIndex, small_graphs: None
+) -> None:
+    resource = pytest.importorskip("resource")
+    index.put(source(), row_of_tiles(500), unit(500))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        # hnswlib writes what it can and says nothing.
+        with pytest.raises(TileIndexError, match=r"graph/\d+.hnsw: cannot be written"):
+            index.refresh_graph()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Manifest.read(index.path).graph is None
+    assert list((index.path / "graph").iterdir()) == []
+    index.refresh_graph()
+    assert index.verify() == []
+
+
 # --- what the folder goes through -------------------------------------------------------------
 
 
@@ -589,12 +662,12 @@ def test_failure_at_any_step_leaves_the_last_state(
 ) -> None:
     index.put(source("a"), row_of_tiles(3), unit(3))
     before = (index.path / MANIFEST).read_bytes()
-    replace = Path.replace
+    moved = Path.replace
 
     def fail(self: Path, target: Path) -> Path:
         if when in str(target.relative_to(index.path)):
             raise error
-        return replace(self, target)
+        return moved(self, target)
 
     monkeypatch.setattr(Path, "replace", fail)
     expected = TileIndexError if isinstance(error, OSError) else KeyboardInterrupt

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,11 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Replace the folder's manifest by this one: the moment of commit."""
-        data = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        text = json.dumps(data, indent=1) + "\n"
+        fields = {"format": FORMAT, "version": VERSION, **vars(self)}
+        # A line a source: good to read and to compare, and many times faster than `indent`.
+        sources = ",\n".join(json.dumps(source, default=vars) for source in fields.pop("sources"))
+        parts = [f'"{name}": {json.dumps(value, default=vars)}' for name, value in fields.items()]
+        text = "{\n" + ",\n".join([*parts, f'"sources": [\n{sources}\n]']) + "\n}\n"
         write_beside(folder / MANIFEST, lambda file: file.write(text.encode()))
 
     @classmethod

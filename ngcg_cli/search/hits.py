@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ngcg_cli.search.ranking import Mask, Vectors, distinct, within_bbox, within_distance
+from ngcg_cli.search.overlap import distinct
+from ngcg_cli.search.ranking import Mask, Vectors, within_bbox, within_distance
 from ngcg_cli.search.snapshot import Snapshot
 from ngcg_cli.search.tiles import Ints, TileColumns, exterior, polygons
 

@@ -1,14 +1,14 @@
-"""Ranking: areas that tiles must lie in, exact top-k over blocks, and one hit for one place."""
+"""Ranking: areas that tiles must lie in, and exact top-k over blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli.errors import UsageError
-from ngcg_cli.search.tiles import Floats, Ints, TileColumns
+from ngcg_cli.search.tiles import Floats, Ints
 
 Vectors = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -111,80 +111,3 @@ def merge(*rankings: tuple[Ints, Vectors], k: int) -> tuple[Ints, Vectors]:
     scores = np.concatenate([ranking[1] for ranking in rankings], axis=1)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def distinct(
-    tile: Ints,
-    columns: TileColumns,
-    source: Ints,
-    footprints: Callable[[], npt.NDArray[np.object_]],
-    top: int,
-) -> Mask:
-    """Which hits to keep so that overlapping tiles of one place count once.
-
-    Down each ranking, a hit is left out when it and a better hit that is kept share more than half
-    of the smaller one's area: within a source by pixel windows, between sources by footprints.
-
-    Args:
-        tile: (Q, K) rankings, best first; entries index the N tiles below, -1 is none.
-        columns: the N tiles' numbers.
-        source: (N,) number of each tile's source.
-        footprints: gives the N tiles' polygons (`tiles.polygons`); called only when tiles of
-            different sources meet, because it costs the import of shapely.
-        top: hits to keep at most, for each query.
-
-    Returns:
-        (Q, K) mask of the kept.
-    """
-    alive = tile >= 0
-    kept = np.zeros_like(alive)
-    for _ in range(min(top, tile.shape[1])):
-        (query,) = np.nonzero(alive.any(axis=1))
-        if not len(query):
-            break
-        best = alive[query].argmax(axis=1)
-        kept[query, best] = True
-        alive[query, best] = False
-        pair, rival = np.nonzero(alive[query])
-        a, b = tile[query, best][pair], tile[query[pair], rival]
-        same = source[a] == source[b]
-        over = np.zeros(len(a), bool)
-        over[same] = _windows_overlap(columns.window[a[same]], columns.window[b[same]])
-        meet = np.flatnonzero(~same)
-        meet = meet[_boxes_meet(columns.bbox[a[meet]], columns.bbox[b[meet]])]
-        if len(meet):
-            over[meet] = _footprints_overlap(footprints(), columns.lon, a[meet], b[meet])
-        alive[query[pair[over]], rival[over]] = False
-    return kept
-
-
-def _windows_overlap(a: Ints, b: Ints) -> Mask:
-    start = np.maximum(a[:, :2], b[:, :2])
-    stop = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    shared = np.clip(stop - start, 0, None).prod(axis=1)
-    smaller = np.minimum(a[:, 2:].prod(axis=1), b[:, 2:].prod(axis=1))
-    return 2 * shared > smaller
-
-
-def _boxes_meet(a: Floats, b: Floats) -> Mask:
-    """Whether boxes touch, also around the antimeridian: a cheap sieve before true footprints."""
-    width_a, width_b = (a[:, 2] - a[:, 0]) % 360, (b[:, 2] - b[:, 0]) % 360
-    # From the west edge of one, eastward, the other begins before the first ends.
-    east_on = ((b[:, 0] - a[:, 0]) % 360 <= width_a) | ((a[:, 0] - b[:, 0]) % 360 <= width_b)
-    whole = (width_a == 0) & (a[:, 2] != a[:, 0]) | (width_b == 0) & (b[:, 2] != b[:, 0])
-    return (east_on | whole) & (a[:, 1] <= b[:, 3]) & (b[:, 1] <= a[:, 3])
-
-
-def _footprints_overlap(shapes: npt.NDArray[np.object_], lon: Floats, a: Ints, b: Ints) -> Mask:
-    # Areas are compared in square degrees: only their ratio counts, and over two tiles that meet
-    # a degree of longitude is as good as equally long everywhere.
-    import shapely
-
-    first, second = shapes[a], shapes[b]
-    turns = np.round((lon[a] - lon[b]) / 360)
-    for turn in np.unique(turns[turns != 0]):
-        apart = turns == turn
-        move = np.array([360 * turn, 0])
-        second[apart] = shapely.transform(second[apart], lambda xy, move=move: xy + move)
-    shared = shapely.area(shapely.intersection(first, second))
-    return 2 * shared > np.minimum(shapely.area(first), shapely.area(second))

@@ -62,6 +62,8 @@ class TileTable:
             raise ValueError("a tile that lies outside -180..180, -90..90 degrees")
         if count and not (np.asarray(self.window)[:, 2:] > 0).all():
             raise ValueError("a tile without pixels")
+        for wkb in self.geometry:
+            _kind(wkb)
 
 
 def write_table(file: IO[bytes], source: str, tiles: TileTable) -> None:
@@ -121,7 +123,7 @@ class TileColumns:
             with pq.ParquetFile(path) as file:
                 table = file.read(columns=["lon", "lat", *_BBOX, *_WINDOW], use_threads=False)
             # Not `to_numpy`, which imports pandas where it is there.
-            numbers = {
+            numbers: dict[str, Any] = {
                 name: np.from_dlpack(table.column(name).combine_chunks())
                 for name in table.column_names
             }
@@ -182,27 +184,33 @@ def exterior(wkb: bytes, lon: float) -> list[tuple[float, float]]:
         return list(zip(xy[::2], xy[1::2], strict=True))
     import shapely
 
-    whole = shapely.union_all(shapely.get_parts(polygons([wkb], np.array([lon]))))
-    return [(x, y) for x, y in shapely.get_coordinates(shapely.get_exterior_ring(whole)).tolist()]
+    pieces = shapely.get_parts(polygons([wkb], np.array([lon])))
+    outline = max(pieces, key=shapely.area).exterior  # more than one only where a cut left a gap
+    return [(x, y) for x, y in outline.coords]
 
 
 def polygons(geometry: Sequence[bytes], lon: Floats) -> npt.NDArray[np.object_]:
-    """Footprints as valid shapely polygons, longitudes within 180 degrees of their centre `lon`.
+    """Footprints as valid shapely areas, joined again where the antimeridian cut them.
 
-    Thus a footprint cut at, or running across, the antimeridian is in one piece.
+    Pieces are turned by 360 degrees to the side of their centre `lon`, so longitudes may run past
+    180.
     """
     import shapely
 
     shapes = shapely.from_wkb(list(geometry))
-    xy, index = shapely.get_coordinates(shapes, return_index=True)
-    xy[:, 0] -= 360 * np.round((xy[:, 0] - lon[index]) / 360)
-    shapes = shapely.set_coordinates(shapes, xy)
+    for at in np.flatnonzero(shapely.get_type_id(shapes) == _MULTIPOLYGON):
+        pieces = [
+            shapely.transform(piece, lambda xy, move=move: xy - move)
+            for piece in shapes[at].geoms
+            for move in [np.array([360 * np.round((piece.centroid.x - lon[at]) / 360), 0])]
+        ]
+        shapes[at] = shapely.union_all(pieces)
     return shapely.make_valid(shapes)
 
 
 def _kind(wkb: bytes) -> int:
-    """Geometry type of a WKB footprint: 2D polygon or multipolygon."""
-    kind = struct.unpack_from("<I" if wkb[0] else ">I", wkb, 1)[0] if len(wkb) > 4 else 0
+    """Geometry type of a WKB footprint; ValueError unless it is a 2D area that is not empty."""
+    kind = struct.unpack_from("<I" if wkb[0] else ">I", wkb, 1)[0] if len(wkb) > 13 else 0
     if kind not in (_POLYGON, _MULTIPOLYGON):
-        raise ValueError(f"a footprint of WKB type {kind}: only 2D polygons can be footprints")
+        raise ValueError("a footprint that is no 2D polygon")
     return int(kind)
