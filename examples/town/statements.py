@@ -81,7 +81,7 @@ class _View:
 
     def sure(self, group: Group) -> bool:
         """Whether no half-visible member makes counting the group a matter of taste."""
-        return group not in self.vague and (group[0], "") not in self.vague
+        return group not in self.vague
 
     def centre(self, group: Group) -> Point:
         """Middle of the visible members."""
@@ -116,7 +116,9 @@ def truths(scene: Scene, window: Window) -> dict[str, Point]:
             out[f"cover|{key}"] = at
     _pairs(view, groups, out)
     _special(view, out)
-    return out
+    w = window
+    return {key: (min(max(x, w.west + 2), w.east - 2), min(max(y, w.south + 2), w.north - 2))
+            for key, (x, y) in out.items()}  # fmt: skip
 
 
 def _point(geom: BaseGeometry) -> Point:
@@ -159,8 +161,10 @@ def _pairs(view: _View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
             cb = [m[0].colour or "" for m in groups[pb]]
             for i, j in np.argwhere(touching):
                 a, b = arrays[pa][i], arrays[pb][j]
-                line = shapely.shortest_line(a, b)
-                mid = line.interpolate(0.5, normalized=True)
+                if gap[i, j] > 0:
+                    mid = shapely.shortest_line(a, b).interpolate(0.5, normalized=True)
+                else:
+                    mid = a.intersection(b).representative_point()
                 for xa in {"", ca[i]}:
                     for xb in {"", cb[j]}:
                         key = f"near|{pa[0]}|{xa}|{pb[0]}|{xb}"
