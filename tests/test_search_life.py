@@ -1,0 +1,198 @@
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_search import DIM, MODEL, row_of_tiles, source, unit
+
+from ngcg_cli.errors import TileIndexError
+from ngcg_cli.search import ModelStamp, TileIndex, files
+from ngcg_cli.search.format import MANIFEST, VERSION
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> TileIndex:
+    return TileIndex.create(tmp_path / "index", MODEL)
+
+
+def test_no_index_and_no_place_for_one(tmp_path: Path) -> None:
+    with pytest.raises(TileIndexError, match="no index here"):
+        TileIndex.open(tmp_path / "nowhere")
+    assert not TileIndex.exists(tmp_path)
+    (tmp_path / "holiday.txt").write_text("mine")
+    with pytest.raises(TileIndexError, match="neither empty nor an index"):
+        TileIndex.create(tmp_path, MODEL)
+    with pytest.raises(TileIndexError, match="cannot be made"):
+        TileIndex.create(tmp_path / "holiday.txt", MODEL)
+    TileIndex.create(tmp_path / "new", MODEL)
+    with pytest.raises(TileIndexError, match="is an index already"):
+        TileIndex.create(tmp_path / "new", MODEL)
+
+
+def test_another_model_is_refused_with_both_names(index: TileIndex) -> None:
+    index.check_model(ModelStamp("same weights, other name", MODEL.fingerprint, DIM))
+    with pytest.raises(TileIndexError, match=r"'tiny'.*'smolvlm-256m'"):
+        index.check_model(ModelStamp("smolvlm-256m", "b" * 64, 576))
+    with pytest.raises(TileIndexError, match=r"aaaaaaaaaaaa.*bbbbbbbbbbbb"):
+        index.check_model(ModelStamp("tiny", "b" * 64, DIM))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\x00\xff garbage",
+        "[1, 2]",
+        "{}",
+        '{"format": "ngcg-index", "version": 1}',
+        json.dumps(
+            {
+                "format": "ngcg-index",
+                "version": VERSION,
+                "model": 3,
+                "sources": [],
+                "graph": None,
+                "next_name": 1,
+            }
+        ),
+    ],
+)
+def test_garbage_for_a_manifest_is_one_clear_error(index: TileIndex, text: str) -> None:
+    (index.path / MANIFEST).write_text(text, encoding="latin-1")
+    with pytest.raises(TileIndexError, match=r"manifest.json: is damaged"):
+        TileIndex.open(index.path)
+
+
+def test_manifest_of_another_time_or_place(index: TileIndex) -> None:
+    index.put(source(), row_of_tiles(1), unit(1))
+    path = index.path / MANIFEST
+    good = json.loads(path.read_text())
+    path.write_text(json.dumps({**good, "version": 99}))
+    with pytest.raises(TileIndexError, match=r"format 99.*format 1"):
+        TileIndex.open(index.path)
+    good["sources"][0]["segments"][0]["name"] = "../../etc/passwd"
+    path.write_text(json.dumps(good))
+    with pytest.raises(TileIndexError, match="damaged"):
+        TileIndex.open(index.path)
+
+
+@pytest.mark.parametrize("name", ["tiles/000001.parquet", "vectors/000001.npy"])
+def test_damage_is_told(index: TileIndex, name: str) -> None:
+    index.put(source(), row_of_tiles(30), unit(30))
+    file = index.path / name
+    good = file.read_bytes()
+    for bad, word in [(good[:-1], "bytes where"), (None, "missing")]:
+        file.unlink() if bad is None else file.write_bytes(bad)
+        with pytest.raises(TileIndexError, match=f"{name}.*{word}"):
+            TileIndex.open(index.path)
+    # Same size, other content: only `verify` reads everything, but a search never crashes.
+    file.write_bytes(bytes(len(good)))
+    again = TileIndex.open(index.path)
+    assert again.verify() == [f"{name}: differs from what was committed"]
+    with pytest.raises(TileIndexError, match="damaged"):
+        again.search(unit(1))
+
+
+@pytest.mark.parametrize("when", ["vectors", "tiles", MANIFEST])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_failure_at_any_step_leaves_the_last_state(
+    index: TileIndex, monkeypatch: pytest.MonkeyPatch, when: str, error: BaseException
+) -> None:
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    before = (index.path / MANIFEST).read_bytes()
+    moved = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if when in str(target.relative_to(index.path)):
+            raise error
+        return moved(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    expected = TileIndexError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        index.put(source("a"), row_of_tiles(5, west=70), unit(5, seed=1))
+    monkeypatch.undo()
+    assert (index.path / MANIFEST).read_bytes() == before
+    again = TileIndex.open(index.path)
+    assert again.tile_count == index.tile_count == 3
+    assert {round(hit.lon) for hit in again.search(unit(1))[0]} == {10}
+    assert list(index.path.rglob(f"{files.PARTIAL}*")) == []
+    index.put(source("b"), row_of_tiles(1, west=80), unit(1))
+    assert TileIndex.open(index.path).verify() == []
+    assert len(list((index.path / "vectors").iterdir())) == 2  # the half-done work is swept up
+
+
+def test_killed_while_writing(index: TileIndex) -> None:
+    """A process that dies between segment and manifest, without any clean-up."""
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_search import row_of_tiles, source, unit
+from ngcg_cli.search import TileIndex
+from ngcg_cli.search.format import Manifest
+Manifest.write = lambda self, folder: os.kill(os.getpid(), 9)
+TileIndex.open({str(index.path)!r}).put(source("b"), row_of_tiles(5, west=20), unit(5))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    orphan = index.path / "tiles" / "000002.parquet"
+    half = index.path / "vectors" / f"{files.PARTIAL}000009.npy"
+    half.write_bytes(b"half")
+    mine = index.path / "tiles" / "style.qml"
+    mine.write_text("a file of the user's")
+    assert orphan.exists()
+    again = TileIndex.open(index.path)
+    assert [s.path for s in again.sources()] == ["a"]
+    assert len(again.search(unit(1), top=99)[0]) == 3
+    with again.writing():  # the dead process's lock is free
+        assert not orphan.exists()
+        assert not half.exists()
+    assert mine.exists()
+
+
+def test_reader_outlives_a_replaced_source(index: TileIndex) -> None:
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    reader = TileIndex.open(index.path)
+    index.put(source("a"), row_of_tiles(4, west=20), unit(4, seed=1))
+    assert {round(hit.lon) for hit in reader.search(unit(1))[0]} == {20}
+    assert reader.tile_count == 4
+
+
+def test_reader_sees_the_committed_state_while_one_writes(index: TileIndex) -> None:
+    with index.writing():
+        index.put(source("a"), row_of_tiles(3), unit(3))
+        assert TileIndex.open(index.path).tile_count == 3
+        index.put(source("b"), row_of_tiles(2, west=20), unit(2))
+        assert len(TileIndex.open(index.path).search(unit(1))[0]) == 5
+
+
+def test_writer_starts_from_the_last_committed_state(index: TileIndex) -> None:
+    stale = TileIndex.open(index.path)
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    stale.put(source("b"), row_of_tiles(2, west=20), unit(2))
+    assert [s.path for s in TileIndex.open(index.path).sources()] == ["a", "b"]
+
+
+def _hold(path: str, locked, done) -> None:  # type: ignore[no-untyped-def]
+    with TileIndex.open(path).writing():
+        locked.set()
+        done.wait(30)
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="no file locks on this system")
+def test_a_second_writer_is_refused_and_told_who_writes(index: TileIndex) -> None:
+    context = multiprocessing.get_context("spawn")
+    locked, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(index.path), locked, done))
+    holder.start()
+    try:
+        assert locked.wait(30)
+        with pytest.raises(TileIndexError, match=f"being written by process {holder.pid} on "):
+            index.put(source(), row_of_tiles(1), unit(1))
+        assert index.search(unit(1)) == [[]]  # a query needs no lock
+    finally:
+        done.set()
+        holder.join(30)
+    index.put(source(), row_of_tiles(1), unit(1))
