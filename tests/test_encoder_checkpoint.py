@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +163,7 @@ def test_damaged_directories_say_what_is_wrong(fake_backbone: Path, tmp_path: Pa
         (broken("d", "config.json", b"{}"), "no usable model config"),
         (broken("e", "config.json", b"[1]"), "expected a JSON object"),
         (broken("f", "config.json", b'{"model_type": "llama"}'), "'llama' is not supported"),
-        (broken("g", "config.json", None), "cannot be read"),
+        (broken("g", "config.json", None), "neither a model nor a checkpoint"),
         (broken("h", "tokenizer.json", None), "the tokenizer cannot be read"),
         (broken("i", "tokenizer.json", b'{"model": 1}'), "the tokenizer cannot be read"),
     ]
@@ -279,6 +281,7 @@ def test_a_lora_checkpoint_gives_the_trained_vectors_merged_and_unmerged(
     assert merged.fingerprint != load_encoder(fake_backbone, "cpu", pooling=pooling).fingerprint
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's, of transformers 5.23's new names
 def test_plain_peft_loads_the_adapter(adapted: tuple[Encoder, Path], fake_backbone: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModel
@@ -399,10 +402,55 @@ def test_a_fresh_encoder_round_trips(
     encoder = build_encoder(smolvlm_config, tokenizer_dir, pooling="mean")
     again = load_encoder(save_checkpoint(encoder, tmp_path / "fresh"), "cpu")
     np.testing.assert_array_equal(_vectors(again), _vectors(encoder))
+    assert str(tmp_path) not in (tmp_path / "fresh" / "config.json").read_text()
     add_lora(encoder.module)
     with pytest.raises(ModelError, match="its base is nowhere"):
         save_checkpoint(encoder, tmp_path / "lora")
     assert [p.name for p in tmp_path.iterdir()] == ["fresh"], "nothing half-written is left"
+
+
+def test_a_sixteen_bit_base_takes_a_float32_adapter(fake_backbone: Path, tmp_path: Path) -> None:
+    """As on a GPU: the base in bfloat16, adapter and pooling trained in float32."""
+    encoder = load_encoder(
+        fake_backbone, "cpu", pooling="query", trainable=True, dtype=torch.bfloat16
+    )
+    add_lora(encoder.module)
+    trained = {n: p.dtype for n, p in encoder.module.named_parameters() if p.requires_grad}
+    assert set(trained.values()) == {torch.float32}
+    assert encoder.module.dtype == torch.bfloat16
+    _train_a_step(encoder)
+    folder = save_checkpoint(encoder, tmp_path / "out")
+    # 8 bits of mantissa in every layer of the base.
+    np.testing.assert_allclose(_vectors(load_encoder(folder, "cpu")), _vectors(encoder), atol=0.05)
+    again = load_encoder(folder, "cpu", trainable=True, dtype=torch.bfloat16)
+    assert {n: p.dtype for n, p in again.module.named_parameters() if p.requires_grad} == trained
+    np.testing.assert_array_equal(_vectors(again), _vectors(encoder))
+
+
+def test_gradients_reach_the_adapter_through_checkpointing(fake_backbone: Path) -> None:
+    encoder = load_encoder(fake_backbone, "cpu", trainable=True)
+    add_lora(encoder.module, LoraSettings(dropout=0))
+    grads = []
+    for on in (False, True):
+        encoder.module.train().zero_grad()
+        encoder.module.gradient_checkpointing(on)
+        images = encoder.module.embed_images(encoder.pixels(_images()))
+        texts = encoder.module.embed_texts(*encoder.tokens(TEXTS[:2]))
+        (images * texts).sum().backward()
+        grads.append(
+            {n: p.grad.clone() for n, p in encoder.module.named_parameters() if p.grad is not None}
+        )
+    assert sum("vision_model" in n for n in grads[0]) == 2 * 4 * 3, "A, B and magnitude"
+    assert grads[0].keys() == grads[1].keys()
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_folder_of_checkpoints_points_to_them(fake_backbone: Path, tmp_path: Path) -> None:
+    for name in ("best", "last"):
+        _copy(fake_backbone, tmp_path / name)
+    with pytest.raises(ModelError, match=rf"{tmp_path}: neither .* Perhaps .*best or .*last"):
+        load_encoder(tmp_path, "cpu")
 
 
 # --- fingerprints -----------------------------------------------------------------------------
@@ -439,3 +487,15 @@ def test_large_weight_files_are_sampled_from_first_to_last_byte(tmp_path: Path) 
             file.write(b"\1" * (2 << 20))  # a tensor, not a byte: blocks lie apart
         seen.add(digest_weights([path]))
     assert len(seen) == 4
+
+
+def test_a_query_on_a_model_directory_never_imports_peft(fake_backbone: Path) -> None:
+    """peft alone costs seconds; a fresh process shows what the way really imports."""
+    code = (
+        "import sys; from ngcg_cli.encoder.checkpoint import load_encoder;"
+        f"load_encoder({str(fake_backbone)!r}, 'cpu').encode_texts(['boats']);"
+        "print(*sorted({'peft', 'rasterio', 'pyarrow', 'hnswlib', 'pyproj'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+    assert done.stderr == "", "nothing is said on the way"

@@ -117,7 +117,6 @@ BACKBONES: dict[str, Backbone] = {
             model_type="smolvlm",
             image_size=128,
             image_tokens=16,
-            aspect_first=False,
             bundled="tiny",
         ),
         _smolvlm("smolvlm-256m", "HuggingFaceTB/SmolVLM-256M-Instruct"),

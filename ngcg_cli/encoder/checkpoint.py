@@ -71,15 +71,30 @@ def load_encoder(
         # An adapter is merged in float32 and only then rounded.
         held = dtype if trainable else torch.float32
         encoder = _load_adapted(name, folder, held, trainable=trainable)
-    elif (folder / STAMP).is_file() and not (folder / "config.json").is_file():
-        raise ModelError("neither an adapter nor a model is here", where=folder)
     else:
-        encoder = _load_model(resolve(name), pooling, dtype)
+        source = resolve(name)
+        _require_model(source.folder)
+        encoder = _load_model(source, pooling, dtype)
     encoder.module.to(place)
     if not trainable:
         encoder.module.to(dtype).requires_grad_(False)
     encoder.module.eval()
     return encoder
+
+
+def _require_model(folder: Path) -> None:
+    if (folder / "config.json").is_file():
+        return
+    inside = [path.parent for path in sorted(folder.glob("*/ngcg.json"))] or [
+        path.parent for path in sorted(folder.glob("*/config.json"))
+    ]
+    raise ModelError(
+        "neither a model nor a checkpoint",
+        where=folder,
+        hint=f"Perhaps {' or '.join(map(str, inside[:3]))}."
+        if inside
+        else f"Expected config.json or {ADAPTER_CONFIG}.",
+    )
 
 
 def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
