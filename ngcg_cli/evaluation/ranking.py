@@ -75,8 +75,8 @@ def rank_of_truth(
     """Rank a gallery for each query by dot product and find the best correct item.
 
     An item is correct for a query when their groups are equal. Works in blocks of queries: beside
-    the vectors it needs about 6 bytes times `block_scores`, and one copy of the gallery's distinct
-    vectors when some are equal.
+    the vectors it needs little more than 4 bytes times `block_scores`, and a copy of the gallery's
+    distinct vectors when some are equal.
 
     Args:
         queries: (Q, dim) vectors.
@@ -101,10 +101,12 @@ def rank_of_truth(
     rank, top = np.empty(count, np.int64), np.empty(count, np.int64)
     score = np.empty(count, np.float32)
     rows = max(1, block_scores // max(1, len(ranked.distinct)))
+    block = np.empty((min(rows, count), len(ranked.distinct)), np.float32)
     for start in range(0, count, rows):
         part = slice(start, min(start + rows, count))
         # One product for the whole block: everything below reads scores from it.
-        scores = np.asarray(queries[part], np.float32) @ ranked.distinct.T
+        scores = block[: part.stop - part.start]
+        np.matmul(np.asarray(queries[part], np.float32), ranked.distinct.T, out=scores)
         if candidates is None:
             found = _rank_all(scores, query_groups[part], ranked)
         else:
@@ -136,9 +138,9 @@ def check_vectors(vectors: Floats, side: str) -> None:
         bad = np.flatnonzero(~(block < _LARGEST))  # NaN is not smaller than anything
         if bad.size:
             raise NgcgError(
-                f"the vector of {side} {start + bad[0]} holds NaN or infinity: "
-                "no figure is computed from it",
-                hint="The model is broken or was trained into the ground; embed with another",
+                f"the vector of {side} {start + bad[0]} holds NaN or infinity (or is larger than "
+                f"{_LARGEST:g}): no figure is computed from it",
+                hint="The model's weights are broken: evaluate an earlier checkpoint",
             )
 
 
@@ -175,11 +177,11 @@ class _Gallery:
         low, high = np.searchsorted(self._groups, [group, group + 1])
         return self._by_group[low:high]
 
-    def count(self, ahead: npt.NDArray[np.bool_]) -> Ints:
-        """(B,) how many items stand for the marked distinct vectors (B, U)."""
+    def count(self, ahead: npt.NDArray[np.bool_]) -> int:
+        """How many items have one of the marked distinct vectors (U,)."""
         if self.copies is None:
-            return np.count_nonzero(ahead, axis=1)
-        return np.array([self.copies[marked].sum() for marked in ahead], np.int64)
+            return int(np.count_nonzero(ahead))
+        return int(self.copies[ahead].sum())
 
 
 def _rank_all(scores: Floats, groups: Ints, gallery: _Gallery) -> tuple[Ints, Ints, Floats]:
@@ -198,7 +200,7 @@ def _rank_all(scores: Floats, groups: Ints, gallery: _Gallery) -> tuple[Ints, In
             best[row] = own.max()
             best_item[row] = items[own.argmax()]
             correct_ahead[row] = np.count_nonzero(own == best[row])
-    counted = gallery.count(scores >= best[:, None])
+    counted = np.array([gallery.count(own >= b) for own, b in zip(scores, best, strict=True)])
     rank = np.where(correct_ahead > 0, counted - correct_ahead + 1, 0)
 
     highest = scores.argmax(axis=1)
