@@ -12,12 +12,12 @@ import shapely
 from pyproj import Transformer
 from rasterio.windows import from_bounds
 
-from examples.town import buildings, transport
+from examples.town import buildings, land, transport
 from examples.town.draw import render
 from examples.town.make import CRS, EAST, NORTH, picture, rows
 from examples.town.pairs import contrast_of, draw_pair, pair_site
 from examples.town.plan import HEIGHT, WIDTH, town
-from examples.town.scene import Light, Scene, Site, Window
+from examples.town.scene import Light, Scene, Site, Window, box
 from examples.town.statements import BUILDINGS, NEAR, truths
 from examples.town.tiles import draw_tile, make_tile, write_tiles
 
@@ -123,6 +123,17 @@ def test_statements_of_a_hand_made_place():
     assert "count|house|red|1" not in half
     assert "count|house||1" not in half
     assert "count|house|blue|1" in half
+
+
+def test_a_house_in_a_clearing_is_surrounded_by_woods():
+    site = Site(np.random.default_rng(0), "summer")
+    buildings.house(site, 0, 0, 0.0, "red", 12, 9)
+    for x, y, length, width in ((0, 40, 120, 30), (0, -40, 120, 30), (-40, 0, 30, 52)):
+        land.woods(site, box(x, y, length, width), edge=False)
+    window = Window.around(0, 0, 110)
+    assert "surrounded|house|red|woods|" not in truths(site.scene(), window)
+    land.woods(site, box(40, 0, 30, 52), edge=False)
+    assert "surrounded|house|red|woods|" in truths(site.scene(), window)
 
 
 def test_a_turned_scene_turns_its_sides():

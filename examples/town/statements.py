@@ -8,7 +8,7 @@ colour (empty: any colour); `building` covers every kind of building.
 - `near|A|B`: an A within `NEAR` metres of a B
 - `side|A|B|left`: every visible A lies left (right, north, south) of the only visible B
 - `between|A|B|C`: an A lies between a B and a C
-- `surrounded|A|B`: the ground about an A is mostly B
+- `surrounded|A|B`: B (woods, field) lies within 40 m of an A in 14 of 16 directions
 - `crosses|bridge|B`: a bridge leads over B (river, railway)
 - `fill|car_park|full` (half, empty), `shape|road|curved` (straight, wide), `cover|A`: most of the
   window is A, `line|A|road|curved`: four or more A stand along a road, `moored|n`, `parked|n`:
@@ -169,12 +169,6 @@ def _pairs(view: _View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
                     for xb in {"", cb[j]}:
                         key = f"near|{pa[0]}|{xa}|{pb[0]}|{xb}"
                         out.setdefault(key, (float(mid.x), float(mid.y)))
-                if pb[0] in ("woods", "field") and pa[0] not in LINEAR and pa[0] not in LARGE:
-                    ring = a.buffer(8).difference(a)
-                    if ring.intersection(shapely.union_all(arrays[pb])).area > 0.75 * ring.area:
-                        for xa in {"", ca[i]}:
-                            key = f"surrounded|{pa[0]}|{xa}|{pb[0]}|"
-                            out.setdefault(key, _point(a))
             if sided:
                 for xa in {"", *ca}:
                     ga = (pa[0], xa)
@@ -184,6 +178,9 @@ def _pairs(view: _View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
                             for xb in {"", cb[0]}:
                                 key = f"side|{pa[0]}|{xa}|{pb[0]}|{xb}|{where}"
                                 out[key] = _member_near(view, ga)
+    for cover in ("woods", "field"):
+        if (cover, "") in arrays:
+            _surrounded(groups, cover, shapely.union_all(arrays[cover, ""]), out)
     _between(view, arrays, out)
 
 
@@ -219,6 +216,21 @@ def _side(view: _View, a: np.ndarray, b: tuple[Feature, BaseGeometry]) -> str:
         else:
             return ""
     return names.pop() if len(names) == 1 else ""
+
+
+def _surrounded(groups: dict[Group, list[tuple[Feature, BaseGeometry]]], cover: str,
+                ground: BaseGeometry, out: dict[str, Point]) -> None:  # fmt: skip
+    """A thing with `cover` within 40 m in at least 14 of 16 directions."""
+    turns = np.arange(16) * np.pi / 8
+    rays = 40 * np.stack([np.cos(turns), np.sin(turns)], 1)
+    for group, members in groups.items():
+        if group[0] in LARGE or not 0 < len(members) <= 12:
+            continue
+        for _, geom in members:
+            x, y = _point(geom)
+            ends = np.stack([np.broadcast_to([x, y], (16, 2)), rays + np.array([x, y])], 1)
+            if shapely.intersects(shapely.linestrings(ends), ground).sum() >= 14:
+                out.setdefault(f"surrounded|{describe(group)}|{cover}|", (x, y))
 
 
 def _between(view: _View, arrays: dict[Group, np.ndarray], out: dict[str, Point]) -> None:
