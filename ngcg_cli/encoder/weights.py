@@ -84,7 +84,7 @@ def resolve(name_or_path: str, revision: str | None = None) -> Source:
             hint=f"Use {', '.join(BACKBONES)}, a hub id like org/model, or a directory.",
         )
     revision = revision or (backbone.revision if backbone is not None else "main")
-    folder = _snapshot(hub_id, revision)
+    folder = _snapshot(hub_id, revision, named=backbone is not None)
     # A snapshot's folder is named by its commit: that is what a checkpoint must remember.
     return Source(name_or_path, folder, hub_id, folder.name, backbone)
 
@@ -103,7 +103,7 @@ def bundled_folder(backbone: Backbone) -> Path | None:
     return folder
 
 
-def _snapshot(hub_id: str, revision: str) -> Path:
+def _snapshot(hub_id: str, revision: str, *, named: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -112,8 +112,9 @@ def _snapshot(hub_id: str, revision: str) -> Path:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except Exception as error:  # a family of HTTP, cache and file errors; all mean the same here
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        lead = "" if named else "no such directory, and "
         raise ModelError(
-            f"no such directory, and the hub has no answer ({reason.rstrip('.')})",
+            f"{lead}the hub has no answer ({reason.rstrip('.')})",
             where=f"{hub_id} at revision {revision}",
             hint=_OFFLINE,
         ) from error
