@@ -119,7 +119,7 @@ def evaluate(
     ] = 32,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model: captions against images, or captions against an index.
+    """Measure a model: captions to images, or captions to places.
 
     Images that cannot be read are named and left out, and the exit status is 3.
 

@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,46 +130,57 @@ def embed_images(
         vectors = np.zeros(shape, np.float32)
     else:
         logger.info("images: %s cached embeddings from %s", f"{len(images):,}", cache.folder)
-    missing = np.flatnonzero(~vectors.any(axis=1))
+    missing = np.flatnonzero(~vectors.any(axis=1)).tolist()
     advance(len(images) - len(missing))
-    for rows, pixels in _decoded(images, missing, failures, batch_size):
-        if pixels:
+    embedded = 0
+    for batch, rows, pixels in _decoded(encoder, images, missing, failures, batch_size):
+        if rows:
             vectors[rows] = encoder.encode_images(pixels, batch_size)
-        advance(len(rows))
-    if missing.size:
+        embedded += len(rows)
+        advance(batch)
+    if embedded:
         check_vectors(vectors, "image")
         cache.store(key, vectors)
     return vectors
 
 
 def _decoded(
-    images: Sequence[Path], rows: Iterable[int], failures: ImageFailures, batch_size: int
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Batches of (rows, pixels) of the images that can be read, decoded ahead in threads."""
+    encoder: Encoder,
+    images: Sequence[Path],
+    rows: Sequence[int],
+    failures: ImageFailures,
+    batch_size: int,
+) -> Iterator[tuple[int, list[int], list[np.ndarray]]]:
+    """Batches of (size, rows, pixels) of the images that can be read, decoded ahead in threads.
+
+    The threads bring images to the model's size too, so that few large ones are held at once.
+    """
+    from ngcg_cli.encoder.pixels import resize_images
 
     def read(row: int) -> np.ndarray | DataError:
         try:
-            return read_image(images[row])
+            return resize_images([read_image(images[row])], encoder.backbone)[0]
         except DataError as error:
             return error
 
-    rows = list(rows)
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        started = [[pool.submit(read, row) for row in batch] for batch in batches[:_BATCHES_AHEAD]]
-        for number, batch in enumerate(batches):
-            if number + _BATCHES_AHEAD < len(batches):
-                ahead = batches[number + _BATCHES_AHEAD]
-                started.append([pool.submit(read, row) for row in ahead])
+        waiting: deque[list[tuple[int, Future[np.ndarray | DataError]]]] = deque()
+        for number in range(len(batches) + _BATCHES_AHEAD):
+            if number < len(batches):
+                waiting.append([(row, pool.submit(read, row)) for row in batches[number]])
+            if number < _BATCHES_AHEAD:
+                continue
+            batch = waiting.popleft()
             good, pixels = [], []
-            for row, future in zip(batch, started.pop(0), strict=True):
+            for row, future in batch:
                 outcome = future.result()
                 if isinstance(outcome, DataError):
                     failures.add(images[row], outcome)
                 else:
                     good.append(row)
                     pixels.append(outcome)
-            yield good, pixels
+            yield len(batch), good, pixels
 
 
 def _file_facts(path: Path) -> list[Any]:
