@@ -7,6 +7,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 done in part, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from ngcg_cli.errors import NgcgError
 from ngcg_cli.output import terminal
 
 INTERRUPTED = 130
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 # Plain help instead of rich panels: it halves the time `--help` takes and copies well into docs.
 app = typer.Typer(name="ngcg", rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -78,7 +80,7 @@ def run(args: Sequence[str]) -> int:
     try:
         with command.make_context("ngcg", list(args)) as ctx:
             command.invoke(ctx)
-        sys.stdout.flush()
+        return _flushed(0)
     except typer.Exit as ending:
         return _flushed(ending.exit_code)
     except NgcgError as error:
@@ -89,16 +91,25 @@ def run(args: Sequence[str]) -> int:
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError as error:
         return _flushed(0) if terminal.stdout_is_closed() else _crashed(error)
+    except OSError as error:
+        if error.errno in _DISK_TROUBLE:
+            where = error.filename or "the output"
+            return _failed(f"{where}: cannot be written: {error.strerror}", 1)
+        return _crashed(error)
     except Exception as error:
         return _crashed(error)
-    return 0
 
 
 def _flushed(status: int) -> int:
+    """The exit status, once stdout has taken everything or can take no more."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (`| head`) has what it wanted
         terminal.drop_stdout()
+    except OSError as error:
+        terminal.drop_stdout()
+        terminal.error(f"the output: cannot be written: {error.strerror}")
+        return status or 1
     return status
 
 

@@ -26,7 +26,7 @@ def models(
       ngcg models
       ngcg models --format csv
     """
-    from ngcg_cli.encoder import list_backbones
+    from ngcg_cli.encoder.catalogue import list_backbones
     from ngcg_cli.output.rows import write_rows
 
     write_rows(list_backbones(), row_format, sys.stdout)

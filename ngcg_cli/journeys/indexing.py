@@ -19,7 +19,7 @@ from ngcg_cli.journeys.reading import Chunk, Plan, join, read_ahead
 from ngcg_cli.search import SourceRecord, TileIndex
 
 if TYPE_CHECKING:
-    from ngcg_cli.encoder import Encoder
+    from ngcg_cli.encoder.encoder import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -223,9 +223,8 @@ def _rasters(sources: list[str], reports: list[SourceReport]) -> Iterator[str]:
         try:
             found = find_rasters(name)
         except NgcgError as error:
-            report = SourceReport(name, "failed")
-            _fail(report, error)
-            reports.append(report)
+            reports.append(SourceReport(name, "indexed"))
+            _fail(reports[-1], error)
             continue
         for path in found:
             identity = os.path.realpath(path) if is_local(path) else path

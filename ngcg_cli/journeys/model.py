@@ -9,7 +9,7 @@ from ngcg_cli.errors import ModelError, TileIndexError
 from ngcg_cli.search import ModelStamp, TileIndex
 
 if TYPE_CHECKING:
-    from ngcg_cli.encoder import Encoder
+    from ngcg_cli.encoder.encoder import Encoder
 
 BUNDLED = "tiny"
 
@@ -40,7 +40,7 @@ def load_model(model: str | None, device: str, index: TileIndex | None = None) -
         refuse_other_name(model, index)
     wanted = model or (index.model.name if index else BUNDLED)
 
-    from ngcg_cli.encoder import load_encoder
+    from ngcg_cli.encoder.checkpoint import load_encoder
 
     try:
         encoder = load_encoder(wanted, device)

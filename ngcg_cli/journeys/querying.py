@@ -15,7 +15,7 @@ from ngcg_cli.journeys.model import load_model, refuse_other_name
 from ngcg_cli.search import Hit, TileIndex
 
 if TYPE_CHECKING:
-    from ngcg_cli.encoder import Encoder
+    from ngcg_cli.encoder.encoder import Encoder
 
 logger = logging.getLogger(__name__)
 

@@ -66,6 +66,9 @@ def configure(verbose: bool = False, quiet: bool = False) -> None:
         # Without any handler Python would print the libraries' warnings as a last resort.
         if not root.handlers:
             root.addHandler(logging.NullHandler())
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # started with the stream closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A file name that is not UTF-8 must not stop the output; in JSON it stays a valid escape.
         if hasattr(stream, "reconfigure"):
@@ -90,13 +93,19 @@ def error(line: str, with_traceback: bool = True) -> None:
 
 
 def stdout_is_closed() -> bool:
-    """Whether the reader of stdout has gone (`| head`); if so, what is unwritten is dropped."""
+    """Whether the reader of stdout has gone (`| head`).
+
+    Asked of the system: after one failed flush Python forgets what was unwritten, and another one
+    succeeds.
+    """
+    import select
+
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        drop_stdout()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on Windows: nothing speaks against it
         return True
-    return False
 
 
 def drop_stdout() -> None:

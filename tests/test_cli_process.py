@@ -1,0 +1,137 @@
+"""The installed command in a process of its own: what only shows there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_cli import write_raster
+
+NGCG = Path(sys.executable).with_name("ngcg")
+HEAVY = ("torch", "transformers", "peft", "rasterio", "pyarrow", "numpy", "rich", "shapely")
+
+
+def ngcg(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
+    command = [str(NGCG), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, **more)
+
+
+def test_the_installed_command_and_the_module_are_one() -> None:
+    installed = ngcg("--version")
+    module = subprocess.run(
+        [sys.executable, "-m", "ngcg_cli", "--version"], capture_output=True, text=True
+    )
+    assert installed.returncode == module.returncode == 0
+    assert installed.stdout == module.stdout != ""
+    wrong = subprocess.run([sys.executable, "-m", "ngcg_cli", "nope"], capture_output=True)
+    assert wrong.returncode == 2
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = used()
+    assert ngcg("--help").returncode == 0
+    assert used() - before < 0.3  # processor time, so that a busy machine does not matter
+
+    program = "import sys; from ngcg_cli.app import run; run(['--help']); print(*sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert listed.returncode == 0
+    assert not set(HEAVY) & set(listed.stdout.splitlines()[-1].split())
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, fake_backbone: Path) -> Path:
+    from ngcg_cli.app import run
+
+    folder = tmp_path_factory.mktemp("process")
+    source = str(write_raster(folder / "a.tif", 1))
+    args = ["--index", str(folder / "index"), "--model", str(fake_backbone), "--tile", "32px"]
+    assert run(["index", source, *args, "--overlap", "0", "-q"]) == 0
+    return folder / "index"
+
+
+def test_a_query_is_light_and_its_output_is_pure(index: Path) -> None:
+    """One process proves: only results on stdout, silence on stderr, and no needless imports."""
+    program = (
+        "import sys; from ngcg_cli.app import run; status = run(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "query", "a pond", "--index", str(index), "-k", "3"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert [json.loads(line)["rank"] for line in done.stdout.splitlines()] == [1, 2, 3]
+    (modules,) = done.stderr.splitlines()  # the line of the program above, none of the libraries'
+    unneeded = {"peft", "rasterio", "shapely", "pyproj", "rich", "hnswlib", "matplotlib"}
+    assert not unneeded & set(modules.split())
+
+
+def test_head_ends_a_query_quietly(index: Path) -> None:
+    lines = "".join(f"pond number {i}\n" for i in range(150))
+    command = f"set -o pipefail; {shlex.quote(str(NGCG))} query - -k 16 --index {index} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], input=lines, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["rank"] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_told(index: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [NGCG, "models", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "ngcg: the output: cannot be written: No space left on device\n"
+
+
+def test_interrupted_indexing_ends_with_130_and_a_second_run_finishes(
+    tmp_path: Path, fake_backbone: Path
+) -> None:
+    for seed in range(20):
+        write_raster(tmp_path / "rasters" / f"{seed:02}.tif", seed, west=500_000.0 + 500 * seed)
+    args = ["index", tmp_path / "rasters", "--index", tmp_path / "index", "--model", fake_backbone]
+    args += ["--tile", "16px", "--overlap", "0", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [NGCG, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    segments = tmp_path / "index" / "tiles"
+    deadline = time.monotonic() + 600
+    # The second segment is begun when the first has been committed.
+    while len(list(segments.glob("[0-9]*.parquet"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=600)
+    assert (process.returncode, out, err) == (130, "", "ngcg: interrupted\n")
+
+    from ngcg_cli.search import TileIndex
+
+    done = [source for source in TileIndex.open(tmp_path / "index").sources() if source.complete]
+    assert 0 < len(done) < 20
+    finished = ngcg(*args, env=environment)
+    report = json.loads(finished.stdout)
+    assert report["tiles"] == 20 * 64
+    states = [source["status"] for source in report["sources"]]
+    assert states.count("unchanged") == len(done)
+    assert states.count("indexed") == 20 - len(done)
