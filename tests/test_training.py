@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,11 +131,41 @@ def test_lora_learns_and_its_checkpoint_carries_everything(
     np.testing.assert_allclose(vectors(encoder), best, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["eos", "mean", "query"])
-@pytest.mark.parametrize("tuning", ["lora", "full"])
-def test_every_pooling_and_tuning_trains_saves_and_loads(
-    tuning: Any, pooling: Any, captions: Path, fake_backbone: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def fake_internvl(
+    tmp_path_factory: pytest.TempPathFactory, internvl_config: Any, tokenizer_dir: Path
+) -> Path:
+    from transformers import InternVLModel
+
+    folder = tmp_path_factory.mktemp("internvl")
+    torch.manual_seed(2)
+    InternVLModel(internvl_config).save_pretrained(folder)
+    for file in tokenizer_dir.iterdir():
+        shutil.copy(file, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("family", "tuning", "pooling"),
+    [
+        ("smolvlm", "lora", "mean"),
+        ("smolvlm", "lora", "query"),
+        ("smolvlm", "full", "eos"),
+        ("smolvlm", "full", "query"),
+        ("internvl", "lora", "eos"),
+        ("internvl", "full", "mean"),
+    ],
+)
+def test_every_pooling_tuning_and_family_trains_saves_and_loads(
+    family: str,
+    tuning: Any,
+    pooling: Any,
+    captions: Path,
+    fake_backbone: Path,
+    fake_internvl: Path,
+    tmp_path: Path,
 ) -> None:
+    base = fake_backbone if family == "smolvlm" else fake_internvl
     seen: dict[str, np.ndarray] = {}
 
     def remember(self: Any, module: Any, folder: Path, figures: Any) -> None:
@@ -148,7 +179,7 @@ def test_every_pooling_and_tuning_trains_saves_and_loads(
         patch.setattr(room._Run, "save", remember)
         out = tmp_path / "run"
         result = train(
-            setting(captions, fake_backbone, out, tuning=tuning, pooling=pooling, steps=2),
+            setting(captions, base, out, tuning=tuning, pooling=pooling, steps=2),
             quiet=True,
         )
     loaded = load_encoder(result.checkpoint, "cpu")
@@ -157,6 +188,9 @@ def test_every_pooling_and_tuning_trains_saves_and_loads(
     if tuning == "full":
         assert result.trainable_parameters == result.total_parameters
     assert result.best == {}
+    assert (
+        np.abs(vectors(load_encoder(base, "cpu", pooling=pooling)) - vectors(loaded)).max() > 0.01
+    )
 
 
 def test_stopped_and_resumed_gives_bitwise_the_same_weights(

@@ -92,14 +92,12 @@ def train(settings: TrainSettings, *, quiet: bool = False) -> TrainResult:
     """
     began = time.monotonic()
     with _processes() as (rank, world):
-        failures = ImageFailures(0)
-        pairs = _load(settings, settings.data, "train", failures)
-        val = _load(settings, settings.val, "test", ImageFailures(0)) if settings.val else None
+        data = _load(settings, settings.data, "train")
+        val = _load(settings, settings.val, "test") if settings.val else None
         # Forked tokenizers warn about threads that they do not use here.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         encoder = prepare(settings)
-        run = _Run(settings, encoder, pairs, val, failures, rank, world)
-        result = run.go(quiet)
+        result = _Run(settings, encoder, data, val, rank, world).go(quiet)
         if rank == 0:
             _publish(settings.out, BEST if val else LAST)
             _plot(settings.out)
@@ -111,7 +109,7 @@ def train(settings: TrainSettings, *, quiet: bool = False) -> TrainResult:
         total_parameters=sum(count for count, _ in counts),
         best=result.best,
         seconds=time.monotonic() - began,
-        broken=failures.reasons,
+        broken={**data.failures.reasons, **(val.failures.reasons if val else {})},
     )
 
 
@@ -158,19 +156,18 @@ class _Run:
         self,
         settings: TrainSettings,
         encoder: Encoder,
-        pairs: list[Pair],
-        val: list[Pair] | None,
-        failures: ImageFailures,
+        data: _Data,
+        val: _Data | None,
         rank: int,
         world: int,
     ) -> None:
         if settings.batch_size % world:
             raise UsageError(f"--batch-size {settings.batch_size} is not a multiple of {world}")
-        self.settings, self.encoder, self.failures = settings, encoder, failures
+        self.settings, self.encoder, self.failures = settings, encoder, data.failures
         self.rank = rank
-        self.fingerprint = data_fingerprint(pairs)
+        self.fingerprint = data_fingerprint(data.pairs)
         self.batches = PairBatches(
-            pairs,
+            data.pairs,
             encoder,
             settings.batch_size,
             augmentations=settings.augment,
@@ -198,12 +195,15 @@ class _Run:
         )
         cores = os.cpu_count() or 1
         self.workers = min(8, cores // 2) if settings.workers is None else settings.workers
-        self.recall = (
-            Recall(val, encoder, workers=self.workers, batch_size=settings.micro_batch or 32)
-            if val and rank == 0
-            else None
-        )
-        self.validates = val is not None
+        self.recall: Recall | None = None
+        if val is not None:
+            self.recall = Recall(
+                val.pairs,
+                val.failures,
+                encoder,
+                workers=self.workers,
+                batch_size=settings.micro_batch or 32,
+            )
         # What a resumed run must share with the first, beside the loop's own settings.
         self.identity = {
             "model": encoder.fingerprint,
@@ -230,8 +230,8 @@ class _Run:
             self.step,
             self.loop,
             self.settings.out,
-            validate=validate if self.validates else None,
-            best="mean" if self.validates else None,
+            validate=validate if self.recall else None,
+            best="mean" if self.recall else None,
             save=self.save,
             resume=self.settings.resume,
             identity=self.identity,
@@ -311,9 +311,15 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _load(
-    settings: TrainSettings, path: Path, default_split: str, failures: ImageFailures
-) -> list[Pair]:
+@dataclass(frozen=True)
+class _Data:
+    """A data set without the pairs whose image file is missing, and those by name."""
+
+    pairs: list[Pair]
+    failures: ImageFailures
+
+
+def _load(settings: TrainSettings, path: Path, default_split: str) -> _Data:
     pairs = load_pairs(
         path,
         settings.data_format,
@@ -322,11 +328,11 @@ def _load(
         views=settings.views,
         image_type=settings.image_type,
     )
-    failures.total = len(pairs)
+    failures = ImageFailures(len(pairs))
     present = drop_missing(pairs, failures)
     for image, reason in failures.reasons.items():
         logger.warning("%s: %s; left out", image, reason)
-    return present
+    return _Data(present, failures)
 
 
 def is_first_process() -> bool:

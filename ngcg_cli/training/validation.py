@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from ngcg_cli.datasets import ImageFailures, load_image
 from ngcg_cli.datasets.pairs import Pair
+from ngcg_cli.encoder.backbones import Backbone
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.pixels import resize_images
 from ngcg_cli.errors import DataError
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.stream import stream
+
+logger = logging.getLogger(__name__)
 
 _BLOCK = 64  # images in memory at once
 
@@ -23,27 +27,35 @@ class Recall:
 
     Args:
         pairs: the validation set.
+        failures: is told the images that cannot be read.
         encoder: its module is the one in training.
         workers: processes that decode images.
         batch_size: rows through the model at once.
     """
 
     def __init__(
-        self, pairs: Sequence[Pair], encoder: Encoder, *, workers: int = 0, batch_size: int = 32
+        self,
+        pairs: Sequence[Pair],
+        failures: ImageFailures,
+        encoder: Encoder,
+        *,
+        workers: int = 0,
+        batch_size: int = 32,
     ) -> None:
-        self.pairs = pairs
+        self.blocks = _Blocks(pairs, encoder.backbone)
         self.encoder = encoder
         self.workers = workers
         self.batch_size = batch_size
-        self.failures = ImageFailures(len(pairs))
+        self.failures = failures
 
     def __call__(self) -> dict[str, float]:
         """Embed everything anew and rank it."""
-        count = -(-len(self.pairs) // _BLOCK)
         kept: list[Pair] = []
         parts = []
-        for images, pairs, broken in stream(self._block, 0, count, self.workers):
+        for images, pairs, broken in stream(self.blocks, 0, len(self.blocks), self.workers):
             for path, reason in broken:
+                if path not in self.failures.reasons:
+                    logger.warning("%s: %s; left out of the validation", path, reason)
                 self.failures.add(path, reason)
             if pairs:
                 kept += pairs
@@ -58,7 +70,18 @@ class Recall:
         }
         return {**flat, "mean": figures["mean"]}
 
-    def _block(self, number: int) -> tuple[np.ndarray, list[Pair], list[tuple[Path, str]]]:
+
+class _Blocks:
+    """Decodes block after block; light enough to be sent to worker processes."""
+
+    def __init__(self, pairs: Sequence[Pair], backbone: Backbone) -> None:
+        self.pairs = pairs
+        self.backbone = backbone
+
+    def __len__(self) -> int:
+        return -(-len(self.pairs) // _BLOCK)
+
+    def __call__(self, number: int) -> tuple[np.ndarray, list[Pair], list[tuple[Path, str]]]:
         """Pixels of the block's readable images, their pairs, and what could not be read."""
         images, pairs, broken = [], [], []
         for pair in self.pairs[number * _BLOCK : (number + 1) * _BLOCK]:
@@ -67,4 +90,4 @@ class Recall:
                 pairs.append(pair)
             except DataError as error:
                 broken.append((pair.image, error.what))
-        return resize_images(images, self.encoder.backbone), pairs, broken
+        return resize_images(images, self.backbone), pairs, broken
