@@ -24,9 +24,11 @@ from ngcg_cli.encoder.encoder import Encoder
 
 BATCH = 160
 #: One batch in so many is drawn: only beside their like are drawn tiles hard negatives.
-DRAWN_EVERY = 4
+DRAWN_EVERY = 3
 TEMPERATURE = 0.05
 WEIGHTS = {"image": 1.0, "text": 1.0, "map": 1.0, "contrast": 0.3}
+#: Captions of drawn tiles are exact, so there the contrast is trusted as much as the teachers.
+DRAWN_CONTRAST = 1.0
 #: A sentence with one of these words stops being true when the picture is turned or mirrored.
 SIDED = frozenset(
     {"left", "right", "north", "south", "east", "west", "above", "below", "northern", "southern"}
@@ -184,7 +186,8 @@ def make_step(map_scale: float) -> Any:
         if "maps" in batch:
             error = functional.mse_loss(module.to_map(tokens), batch["maps"])
             terms["map"] = error / map_scale
-        loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
+        weights = WEIGHTS if "maps" in batch else WEIGHTS | {"contrast": DRAWN_CONTRAST}
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         loss.backward()
         return {
             "loss": loss.item(),

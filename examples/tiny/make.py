@@ -1,6 +1,6 @@
 """The recipe of `tiny`, from the data folder to the shipped weights, in one command.
 
-    python -m examples.tiny.make --data DATA --out runs/tiny
+    bash examples/tiny/make.sh DATA runs/tiny
 
 DATA holds `rsicd150/train.tar` and `rsicd150/val.tar`. Every stage leaves its result in OUT and is
 not done again; the training resumes where it stopped.
@@ -38,8 +38,8 @@ HEADS_DRAWN = 2000
 class Recipe:
     """The sizes of a run; the defaults are those of the shipped weights."""
 
-    steps: int = 1300
-    drawn: int = 5000
+    steps: int = 800
+    drawn: int = 8000
     lr: float = 1e-3
     seed: int = 0
 
@@ -178,7 +178,7 @@ def _validate(encoder: Encoder, val: Part) -> dict[str, float]:
 
 
 def _recall(val: Part, images: np.ndarray, captions: np.ndarray) -> dict[str, float]:
-    pairs = [Pair(image=Path(f"{row}.jpg"), captions=own) for row, own in enumerate(val.captions)]
+    pairs = [Pair(Path(f"{row}.jpg"), own, f"{row}.jpg") for row, own in enumerate(val.captions)]
     figures = recall(pairs, images, captions).figures
     named = {
         f"{direction} {k}": value
