@@ -408,7 +408,12 @@ def test_an_announced_format_that_it_is_not_is_told(tmp_path):
     told = message(tmp_path, "cvg-text")
     assert "expected a CVG-Text directory" in told
     assert "found a folder with a.jsonl, b.json" in told
-    assert "not JSON" in message(write_lines(lines, {"a": 1}, {"b": 2}), "geotext")
+    for other in ("geotext", "cvg-text"):
+        assert "found JSON Lines" in message(lines, other)
+        assert "found nothing" in message(tmp_path / "none", other)
+    assert "found a JSON list" in message(geotext, "cvg-text")
+    (tmp_path / "broken.json").write_text("[{")
+    assert "not JSON" in message(tmp_path / "broken.json", "geotext")
     single = write_json(tmp_path / "c.json", {"1,2_a.png": "x"})
     assert "expected a GeoText-1652 annotation file" in message(single, "geotext")
 

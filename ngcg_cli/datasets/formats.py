@@ -58,17 +58,14 @@ def load_pairs(
         pairs = json_lines.load(_lines_file(path), images, split)
     elif kind == "geotext":
         file = geotext.split_file(path, folder_split) if path.is_dir() else path
-        data = _read_json(file)
-        if not isinstance(data, list):
+        if not file.is_file() or _first_character(file) != "[":
             raise _wrong("geotext", path)
-        pairs = geotext.load(data, file, images)
+        pairs = geotext.load(_read_json(file), file, images)
     else:
-        if path.is_file():
-            versions, folder_split = [path.parent], path.stem
-        else:
-            versions = cvg_text.versions_at(path)
+        versions = [path.parent] if _is_one_object(path) else cvg_text.versions_at(path)
         if not versions:
             raise _wrong("cvg-text", path)
+        folder_split = path.stem if path.is_file() else folder_split
         pairs = cvg_text.load(versions, folder_split, _read_json, images, image_type)
     return _with_views(pairs, views, path)
 
@@ -91,7 +88,7 @@ def detect_format(path: Path | str) -> DataFormat:
         if start == "[":
             return "geotext"
         if start == "{":
-            return "jsonl" if _first_line_is_object(path) else "cvg-text"
+            return "cvg-text" if _is_one_object(path) else "jsonl"
     else:
         raise DataError("no such file or folder", where=path)
     expected = "; or ".join(_EXPECTED.values())
@@ -157,6 +154,10 @@ def _first_line_is_object(path: Path) -> bool:
     except ValueError:
         return False
     return isinstance(row, dict) and bool({"image", "captions", "lon", "lat"} & row.keys())
+
+
+def _is_one_object(path: Path) -> bool:
+    return path.is_file() and _first_character(path) == "{" and not _first_line_is_object(path)
 
 
 def _read_json(path: Path) -> Any:
