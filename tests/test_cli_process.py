@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -99,39 +96,42 @@ def test_a_full_disk_is_told(index: Path) -> None:
     assert done.stderr == "ngcg: the output: cannot be written: No space left on device\n"
 
 
+# Ctrl-C after the third source has been committed, in a process with its threads running.
+INTERRUPTED = """
+import os, signal, sys
+from ngcg_cli.app import run
+from ngcg_cli.search import TileIndex
+
+put = TileIndex.put
+
+def put_and_interrupt(index, *source):
+    put(index, *source)
+    if len(index.sources()) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+
+TileIndex.put = put_and_interrupt
+sys.exit(run(sys.argv[1:]))
+"""
+
+
 def test_interrupted_indexing_ends_with_130_and_a_second_run_finishes(
-    tmp_path: Path, fake_backbone: Path
+    tmp_path: Path, fake_backbone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in range(20):
-        write_raster(tmp_path / "rasters" / f"{seed:02}.tif", seed, west=500_000.0 + 500 * seed)
+    from ngcg_cli.app import run
+
+    for seed in range(8):
+        write_raster(tmp_path / "rasters" / f"{seed}.tif", seed, west=500_000.0 + 500 * seed)
     args = ["index", tmp_path / "rasters", "--index", tmp_path / "index", "--model", fake_backbone]
     args += ["--tile", "16px", "--overlap", "0", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [NGCG, *map(str, args)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
+    words = list(map(str, args))
+    stopped = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, timeout=600
     )
-    segments = tmp_path / "index" / "tiles"
-    deadline = time.monotonic() + 600
-    # The second segment is begun when the first has been committed.
-    while len(list(segments.glob("[0-9]*.parquet"))) < 2:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=600)
-    assert (process.returncode, out, err) == (130, "", "ngcg: interrupted\n")
+    outcome = (stopped.returncode, stopped.stdout, stopped.stderr)
+    assert outcome == (130, "", "ngcg: interrupted\n")
 
-    from ngcg_cli.search import TileIndex
-
-    done = [source for source in TileIndex.open(tmp_path / "index").sources() if source.complete]
-    assert 0 < len(done) < 20
-    finished = ngcg(*args, env=environment)
-    report = json.loads(finished.stdout)
-    assert report["tiles"] == 20 * 64
+    assert run(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["tiles"] == 8 * 64
     states = [source["status"] for source in report["sources"]]
-    assert states.count("unchanged") == len(done)
-    assert states.count("indexed") == 20 - len(done)
+    assert (states.count("unchanged"), states.count("indexed")) == (3, 5)

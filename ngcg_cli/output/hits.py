@@ -83,7 +83,7 @@ def as_table(answers: Answers) -> Iterator[str]:
         for heading in ("#", "score", "lat", "lon"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("source", overflow="fold")
-        table.add_column("column,row size", no_wrap=True)
+        table.add_column("window", no_wrap=True)
         for hit in hits:
             column, row, width, height = hit.window
             table.add_row(
