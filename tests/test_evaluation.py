@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ngcg_cli.datasets import Pair, Place
@@ -370,7 +370,7 @@ def test_percent_is_never_rounded_up():
     assert percent(Fraction(0, 7)) == 0.0
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 10**6), st.data())
 def test_percent_is_the_largest_with_two_decimals_below_the_share(total, data):
     hits = data.draw(st.integers(0, total))

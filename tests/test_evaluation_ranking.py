@@ -6,14 +6,19 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.evaluation.ranking import Candidates, group_numbers, rank_of_truth
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=100)
+FIXED = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no failure
+)
 
 
 def brute_force_rank(query, gallery, wanted, groups, allowed=None):

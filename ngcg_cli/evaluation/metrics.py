@@ -124,7 +124,7 @@ class Bootstrap:
         """Interval of the mean of values (Q,)."""
         count, total = self._sum(clusters, np.ones(len(values))), self._sum(clusters, values)
         drawn = [(weights @ total) / (weights @ count) for weights in self._draw()]
-        return list(self._bounds(np.concatenate(drawn)[None])[0])
+        return self._bounds(np.concatenate(drawn)[None])[0].tolist()
 
     def median(self, values: Floats, clusters: Ints) -> list[float]:
         """Interval of the median of values (Q,)."""
@@ -136,7 +136,7 @@ class Bootstrap:
                 upto = np.cumsum(row[clusters])
                 middle = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
                 drawn.append(values[middle].mean())
-        return list(self._bounds(np.array(drawn)[None])[0])
+        return self._bounds(np.array(drawn)[None])[0].tolist()
 
     def _draw(self) -> Iterator[Floats]:
         """Weights (r, clusters): how often each cluster was drawn; r sums to RESAMPLES."""
