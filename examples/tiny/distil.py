@@ -23,8 +23,9 @@ from examples.tiny.teachers import MAP_SIDE, MAP_WIDTH
 from ngcg_cli.encoder.encoder import Encoder
 
 BATCH = 160
-#: One batch in so many is drawn: only beside their like are drawn tiles hard negatives.
-DRAWN_EVERY = 3
+#: Whole batches are drawn: only beside their like are drawn tiles hard negatives. At first every
+#: third; from this step on three of four, since shapes (is it a roundabout?) are learned late.
+MORE_DRAWN_FROM = 447
 TEMPERATURE = 0.05
 WEIGHTS = {"image": 1.0, "text": 1.0, "map": 1.0, "contrast": 0.3}
 #: Captions of drawn tiles are exact, so there the contrast is trusted as much as the teachers.
@@ -71,12 +72,11 @@ class Batches:
     def __call__(self, index: int) -> dict[str, Tensor]:
         """Pixels (160, 3, 128, 128), targets of both sides, token ids and mask, keys; and maps."""
         rng = np.random.default_rng([self.seed, index])
-        place, turn = divmod(index, DRAWN_EVERY)
-        if turn == DRAWN_EVERY - 1:
-            lesson, rows = self.drawn, self._rows(self.drawn, place)
+        before = _drawn_batches(index)
+        if _drawn_batches(index + 1) > before:
+            lesson, rows = self.drawn, self._rows(self.drawn, before)
         else:
-            place = place * (DRAWN_EVERY - 1) + turn
-            lesson, rows = self.photographs, self._rows(self.photographs, place)
+            lesson, rows = self.photographs, self._rows(self.photographs, index - before)
         chosen = np.array([int(rng.choice(lesson.captions[row])) for row in rows])
         views = [
             self._view(lesson, int(row), bool(self.sided[caption]), rng)
@@ -130,6 +130,12 @@ class Batches:
         return view, grid
 
 
+def _drawn_batches(index: int) -> int:
+    """How many of the batches before `index` are drawn ones."""
+    late = max(0, index - MORE_DRAWN_FROM)
+    return min(index, MORE_DRAWN_FROM) // 3 + late - (late + 3) // 4
+
+
 def _turn(picture: Tensor, quarter: int, flip: bool) -> Tensor:
     """(C, H, W) turned by quarters and mirrored."""
     turned = torch.rot90(picture, quarter, (1, 2))
@@ -160,8 +166,8 @@ class Student(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder.module
-        width = encoder.module.base.config.vision_config.hidden_size  # type: ignore[union-attr]
-        self.to_map = nn.Linear(width, MAP_WIDTH)
+        config: Any = encoder.module.base.config
+        self.to_map = nn.Linear(config.vision_config.hidden_size, MAP_WIDTH)
 
 
 def make_step(map_scale: float) -> Any:

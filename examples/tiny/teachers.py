@@ -8,7 +8,9 @@ it; for a sentence, the head's vector.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +36,9 @@ def _efficientnet() -> nn.Module:
 
 
 @torch.inference_mode()
-def _maps(images: np.ndarray, batch: int = 16):  # type: ignore[no-untyped-def]
+def _maps(images: np.ndarray, batch: int = 16) -> Iterator[Tensor]:
     """Yields feature maps (B, 1280, 8, 8) of uint8 RGB images (N, H, W, 3)."""
-    model = _efficientnet()
+    model: Any = _efficientnet()
     for start in range(0, len(images), batch):
         pixels = torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2)
         pixels = functional.interpolate(
