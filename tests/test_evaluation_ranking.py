@@ -93,20 +93,18 @@ def test_candidates_agree_with_brute_force(task, data):
             assert found.top[row] * 7 % 11 == max(i * 7 % 11 for i in wrong)
 
 
-@pytest.mark.parametrize("copies", [1, 2, 17])
-def test_equal_vectors_tie_exactly_wherever_they_stand(copies):
-    # A plain float32 matrix product gives equal rows different last bits at block edges.
+def test_equal_vectors_tie_exactly_wherever_they_stand():
+    # A plain float32 matrix product gives some of these equal rows another last bit.
     generator = np.random.default_rng(3)
-    vector = generator.normal(size=(1, 515)).astype("f4")
-    gallery = generator.normal(size=(997, 515)).astype("f4") * 0.01
-    places = generator.choice(997, size=copies + 1, replace=False)
+    vector = generator.normal(size=515).astype("f4")
+    gallery = (generator.normal(size=(101, 515)) * 0.01).astype("f4")
+    places = generator.choice(101, size=60, replace=False)
     gallery[places] = vector
-    groups = np.arange(997)
-    queries = np.repeat(vector, 5, axis=0)
-    wanted = np.full(5, places[0])
-    found = rank_of_truth(queries, gallery, wanted, groups)
-    assert found.rank.tolist() == [copies + 1] * 5
-    assert set(found.top) <= set(places[1:])
+    queries = (vector + 0.3 * generator.normal(size=(17, 515))).astype("f4")
+    for truth in places:
+        found = rank_of_truth(queries, gallery, np.full(17, truth), np.arange(101))
+        assert found.rank.tolist() == [60] * 17
+        assert set(found.top) <= set(places) - {truth}
 
 
 def test_a_model_that_says_the_same_to_everything_gets_the_last_rank():
