@@ -212,6 +212,7 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
         train(parts, quiet=True)
     monkeypatch.undo()
     assert not (tmp_path / "parts" / "ngcg.json").exists(), "no checkpoint before the end"
+    assert load_encoder(tmp_path / "parts" / "last", "cpu").dim == 64, "but the last is usable"
     changes |= {"resume": True}
     # A resumed run may make its batches elsewhere.
     train(setting(captions, fake_backbone, tmp_path / "parts", **changes, workers=1), quiet=True)

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 Step = Callable[[nn.Module, Any], dict[str, float]]
 Validate = Callable[[nn.Module, int], dict[str, float]]
 Save = Callable[[nn.Module, Path, dict[str, float]], None]
+BEST, LAST = "best", "last"  # the folders that `save` fills
 Schedule = Literal["linear", "cosine"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -253,6 +254,7 @@ class _Run:
                     logged, pairs, seconds = time.monotonic(), 0.0, 0.0
                 if self._agreed(stop.is_set()) and self.done < steps:
                     self._save_state()
+                    self._save_model(LAST, self.metrics)
                     raise Interrupted(
                         f"stopped after step {self.done} of {steps}, which is saved",
                         where=self.out,
@@ -335,7 +337,7 @@ class _Run:
                 file.write(json.dumps({"step": self.done, **row}) + "\n")
         if last or _due(self.done, settings.save_every):
             self._save_state()
-            self._save_model("last", self.metrics)
+            self._save_model(LAST, self.metrics)
         return log
 
     def _validate(self) -> dict[str, float]:
@@ -347,7 +349,7 @@ class _Run:
             name = self.best_name
             if name and figures[name] > self.best.get(name, -math.inf):
                 self.best = dict(self.metrics)
-                self._save_model("best", self.best)
+                self._save_model(BEST, self.best)
         if self.many:
             dist.barrier()
         return figures

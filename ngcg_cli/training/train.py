@@ -26,7 +26,7 @@ from ngcg_cli.encoder.pixels import normalise
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.training import gradcache
 from ngcg_cli.training.batches import Batch, PairBatches
-from ngcg_cli.training.loop import FitResult, LoopSettings, Precision, fit
+from ngcg_cli.training.loop import BEST, LAST, FitResult, LoopSettings, Precision, fit
 from ngcg_cli.training.loss import Temperature, gather, info_nce
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
 from ngcg_cli.training.settings import LEARNING_RATES, TrainSettings
@@ -35,7 +35,6 @@ from ngcg_cli.training.validation import Recall
 
 logger = logging.getLogger(__name__)
 
-BEST, LAST = "best", "last"
 # Steps between two saved states when an epoch is longer: what a crash can cost.
 _SAVE_EVERY = 500
 

@@ -4,13 +4,15 @@
 
 FOLDER has a SmolVLM's (or InternVL's) config.json and tokenizer files; weights are random, because
 seconds and memory do not depend on them. Everything goes through `train` and `load_encoder`, as the
-command does. Prints one JSON object: seconds of each stage, peak memory so far in GiB.
+command does. Prints one JSON object: of each stage the seconds, the processor's seconds (over all
+threads; they hold on a busy machine too), and the peak memory so far in GiB.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import shutil
 import tempfile
@@ -34,12 +36,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--micro-batch", type=int, default=2)
     options = parser.parse_args()
-    report: dict[str, dict[str, float]] = {}
+    stages = Stages()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        began = time.perf_counter()
         random_weights(options.folder, work / "base")
-        began = note(report, "random weights written", began)
+        stages.ended("random weights written")
         settings = TrainSettings(
             data=pictures(work, options.batch_size),
             out=work / "run",
@@ -50,33 +51,41 @@ def main() -> None:
             workers=0,
         )
         result = train(settings, quiet=True)
-        began = note(report, "loaded, one LoRA step, saved", began)
+        stages.ended("loaded, one LoRA step, saved")
         encoder = load_encoder(result.checkpoint, "cpu")
-        began = note(report, "reloaded and merged", began)
+        stages.ended("reloaded and merged")
         image = np.asarray(Image.open(work / "0.png"))
         vectors = np.concatenate(
             [encoder.encode_images([image, image[::-1]]), encoder.encode_texts(["a harbour"])]
         )
-        note(report, "two images and a text embedded", began)
+        stages.ended("two images and a text embedded")
     assert vectors.shape == (3, encoder.dim)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     figures = {
         "threads": torch.get_num_threads(),
         "trainable_parameters": result.trainable_parameters,
         "total_parameters": result.total_parameters,
+        "image_tokens": encoder.backbone.image_tokens,
         "batch_size": options.batch_size,
         "micro_batch": options.micro_batch,
-        "stages": report,
+        "stages": stages,
     }
     print(json.dumps(figures, indent=2))
 
 
-def note(report: dict[str, dict[str, float]], stage: str, began: float) -> float:
-    """Notes the stage's seconds and the process's peak memory so far; returns the time."""
-    now = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    report[stage] = {"seconds": round(now - began, 1), "peak_gib": round(peak, 2)}
-    return now
+class Stages(dict[str, dict[str, float]]):
+    """What each stage took, in the order in which they ended."""
+
+    def __init__(self) -> None:
+        self._clocks = time.perf_counter(), time.process_time()
+
+    def ended(self, stage: str) -> None:
+        """Notes the stage that ends now; the next one begins."""
+        clocks = time.perf_counter(), time.process_time()
+        wall, cpu = (round(now - then, 1) for now, then in zip(clocks, self._clocks, strict=True))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self[stage] = {"seconds": wall, "cpu_seconds": cpu, "peak_gib": round(peak, 2)}
+        self._clocks = clocks
 
 
 def random_weights(folder: Path, target: Path) -> None:
@@ -85,6 +94,11 @@ def random_weights(folder: Path, target: Path) -> None:
 
     values = read_json(folder / "config.json")
     config = AutoConfig.for_model(values.pop("model_type"), **values)
+    processor = folder / "processor_config.json"
+    if processor.is_file() and hasattr(config, "scale_factor"):
+        # SmolVLM's published configs state a scale factor of 1; the weights were made with 4.
+        grid = config.vision_config.image_size // config.vision_config.patch_size
+        config.scale_factor = grid // math.isqrt(read_json(processor)["image_seq_len"])
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(target)
     for file in folder.glob("*.json"):
