@@ -45,7 +45,7 @@ PYTHON
 
 TRAIN_OPTIONS+=(--images "$train")
 EVAL_OPTIONS+=(--images "$val")
-val=$out/val.jsonl
+train="$train, ${4:-the largest scene}" val=$out/val.jsonl
 prepare untrained scene others
 for row in untrained scene others; do
   measure "$row" "$out/$row.jsonl"
