@@ -92,7 +92,7 @@ def main(
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((out / "run/last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(out / "run/last"))
-    final.name = "tiny"
+    final.name, final.origin = "tiny", None  # made from random weights: it has no base
     save_checkpoint(final, out / "tiny", {"metrics": figures}, dtype=torch.float16)
     typer.echo(json.dumps(figures))
 
