@@ -1,0 +1,48 @@
+"""How well `tiny` knows single things, on drawn tiles whose seeds no training has seen.
+
+python -m examples.tiny.held_out
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from examples.tiny.corpus import SIDE
+from examples.town.tiles import make_tile
+from ngcg_cli.encoder.checkpoint import load_encoder
+
+FIRST_SEED = 10_000_000
+#: A phrase, and what a tile's statements hold where it is true.
+PHRASES = {
+    "a plane": "plane",
+    "boats in a harbour": "boat",
+    "a forest": "wood",
+    "a red-roofed building": "building|red",
+    "a blue-roofed building": "building|blue",
+    "a roundabout": "roundabout",
+    "a crossroads": "crossroads",
+    "a tennis court": "tennis",
+}
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Name or folder.")] = "tiny",
+    count: Annotated[int, typer.Option(help="Tiles to draw.")] = 400,
+) -> None:
+    """Print, for each phrase, how many tiles show it, and how many of the first ten hits do."""
+    tiles = [make_tile(seed, SIDE) for seed in range(FIRST_SEED, FIRST_SEED + count)]
+    said = [" ".join(key for c in tile.captions for key in c.keys) for tile in tiles]
+    encoder = load_encoder(model)
+    images = encoder.encode_images([tile.image for tile in tiles])
+    texts = encoder.encode_texts(list(PHRASES))
+    for (phrase, word), text in zip(PHRASES.items(), texts, strict=True):
+        shown = np.array([word in keys for keys in said])
+        first = np.argsort(-(images @ text), kind="stable")[:10]
+        typer.echo(f"{phrase}: shown by {shown.sum()} of {count}, {shown[first].sum()} of the ten")
+
+
+if __name__ == "__main__":
+    typer.run(main)
