@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import SIDE, TILE, Ngcg, Outcome, write_raster
+
+from ngcg_cli.app import run
 
 # --- encoder: the same transformers classes as the real backbones, from small configs ---------
 
@@ -133,3 +138,45 @@ def fake_backbone(
 
 
 # --- end of the encoder's fixtures -------------------------------------------------------------
+
+# --- the commands, run in this process ----------------------------------------------------------
+
+
+@pytest.fixture
+def ngcg(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Ngcg:
+    """Runs a command line; file descriptors are watched, so C libraries cannot hide."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("NGCG_INDEX", "NGCG_MODEL", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def command(*args: object, stdin: bytes = b"") -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capfd.readouterr()
+        status = run([str(arg) for arg in args])
+        captured = capfd.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory, fake_backbone: Path) -> Path:
+    """A folder with an index of two rasters, 16 tiles each, and the rasters."""
+    folder = tmp_path_factory.mktemp("town")
+    write_raster(folder / "a.tif", 1)
+    write_raster(folder / "b.tif", 2, west=583_000.0 + 10 * SIDE)
+    args = ["--index", folder / "index", "--model", fake_backbone, "--overlap", 0]
+    sources = [folder / "a.tif", folder / "b.tif"]
+    assert run(["index", *map(str, [*sources, "--tile", f"{TILE}px", *args, "-q"])]) == 0
+    return folder
+
+
+@pytest.fixture
+def ask(ngcg: Ngcg, town: Path, monkeypatch: pytest.MonkeyPatch) -> Ngcg:
+    def command(*args: object, **more: Any) -> Outcome:
+        monkeypatch.setenv("NGCG_INDEX", str(town / "index"))
+        return ngcg("query", *args, **more)
+
+    return command

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import write_raster
+from samples import write_raster
 
 NGCG = Path(sys.executable).with_name("ngcg")
 HEAVY = ("torch", "transformers", "peft", "rasterio", "pyarrow", "numpy", "rich", "shapely")
