@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ngcg_cli.commands.options import DeviceOption, IndexOption, JsonOption, ModelOption
 from ngcg_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from ngcg_cli.evaluation.run import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -138,11 +133,12 @@ def evaluate(
     from ngcg_cli.evaluation.report import check_rows_path, write_rows
     from ngcg_cli.evaluation.run import evaluate as run
     from ngcg_cli.journeys.model import load_model
+    from ngcg_cli.output.progress import LiveProgress
 
     if per_query is not None:
         check_rows_path(per_query)
     folder = None if no_cache else cache or EmbeddingCache.default_folder()
-    with _live_progress() as progress:
+    with LiveProgress() as progress:
         outcome = run(
             data,
             functools.partial(load_model, model, device),
@@ -187,37 +183,3 @@ def _name_unreadable(unreadable: dict[Path, str]) -> None:
     for image, reason in unreadable.items():
         logger.error("%s", reason if reason.startswith(str(image)) else f"{image}: {reason}")
     logger.error("%s images could not be read and were left out", f"{len(unreadable):,}")
-
-
-@contextlib.contextmanager
-def _live_progress() -> Iterator[Progress]:
-    """A bar for the stage in work on a terminal, otherwise nothing."""
-    from ngcg_cli.evaluation.run import Progress
-    from ngcg_cli.output import terminal
-
-    if not terminal.shows_progress():
-        yield Progress()
-        return
-
-    from rich import progress as rich
-
-    columns = (
-        rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TextColumn("eta"),
-        rich.TimeRemainingColumn(),
-    )
-    console = terminal.console(stderr=True)
-    with rich.Progress(*columns, console=console, transient=True) as bar:
-
-        class Bar(Progress):
-            def start(self, stage: str, total: int) -> None:
-                for task in bar.task_ids:
-                    bar.remove_task(task)
-                bar.add_task(stage, total=total)
-
-            def advance(self, count: int) -> None:
-                bar.advance(bar.task_ids[-1], count)
-
-        yield Bar()

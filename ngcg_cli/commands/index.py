@@ -66,9 +66,10 @@ def index(
       ngcg index photos/ mosaic.vrt --tile 100m --index town-index
     """
     from ngcg_cli.journeys.indexing import index_sources
-    from ngcg_cli.output.indexing import LiveProgress, log_summary
+    from ngcg_cli.output.indexing import log_summary
+    from ngcg_cli.output.progress import LiveProgress
 
-    with LiveProgress() as progress:
+    with LiveProgress("tiles") as progress:
         report = index_sources(
             sources,
             index,

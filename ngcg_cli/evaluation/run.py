@@ -27,6 +27,7 @@ from ngcg_cli.evaluation.cvg import cvg_text
 from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions, embed_images
 from ngcg_cli.evaluation.report import Protocol, Report
 from ngcg_cli.evaluation.retrieval import recall
+from ngcg_cli.progress import Progress
 from ngcg_cli.search import TileIndex
 
 if TYPE_CHECKING:
@@ -36,16 +37,6 @@ logger = logging.getLogger(__name__)
 
 # Gets the index the model must fit (for `places`), or None.
 LoadModel = Callable[[TileIndex | None], "Encoder"]
-
-
-class Progress:
-    """What an evaluation tells while it works; this one says nothing."""
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage of the work begins, over so many captions, images or queries."""
-
-    def advance(self, count: int) -> None:
-        """So many more are done."""
 
 
 @dataclass(frozen=True)

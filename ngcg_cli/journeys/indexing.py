@@ -16,6 +16,7 @@ import numpy as np
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.journeys.model import BUNDLED, load_model, model_name, refuse_other_name, stamp
 from ngcg_cli.journeys.reading import Chunk, Plan, join, read_ahead
+from ngcg_cli.progress import Progress
 from ngcg_cli.search import SourceRecord, TileIndex
 
 if TYPE_CHECKING:
@@ -64,16 +65,6 @@ class IndexReport:
     def as_json(self) -> dict[str, Any]:
         """The object that `ngcg index --json` prints."""
         return {**vars(self), "sources": [source.as_json() for source in self.sources]}
-
-
-class Progress:
-    """What `index_sources` tells while it works; this one says nothing."""
-
-    def start(self, stage: str, tiles: int) -> None:
-        """A stage of the work begins, over so many tiles."""
-
-    def advance(self, tiles: int) -> None:
-        """So many tiles more are done."""
 
 
 @dataclass
