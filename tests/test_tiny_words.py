@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from shapely.geometry import box
 
-from examples.tiny import paraphrases, words
+from examples.tiny import attributes, contrasts, paraphrases, words
 from examples.tiny.glosses import below, phrases, synsets, useful
 from examples.tiny.mapped import mapped, options
 from examples.tiny.scenes import SCENES, lexicon
 from examples.tiny.templates import GRAMMAR, articled, filled, plural
+from examples.town.scene import Feature
+from examples.town.statements import truths
+from examples.town.tiles import make_tile
 
 # Lines of WordNet 3.0's data.noun, with the pointers that the test needs.
 NOUNS = """\
@@ -206,3 +210,112 @@ def test_vectors_resume_after_whole_shards(tmp_path, monkeypatch):
     again = words.vectors(said, tmp_path)
     assert asked == [4, 4, 2, 2]
     assert (again == first).all()
+
+
+def test_contrasts_change_one_word_and_turn_a_truth_into_a_falsehood():
+    seen = set()
+    for seed in range(5_000_000, 5_000_012):
+        tile = make_tile(seed, 40)
+        shown = contrasts.in_view(tile.scene, tile.window)
+        true = truths(tile.scene, tile.window)
+        for found in contrasts.contrasts(tile, np.random.default_rng(seed)):
+            seen.add(found.kind)
+            both = zip(found.true.split(), found.false.split(), strict=True)
+            assert sum(a != b for a, b in both) == 1
+        for key in true:
+            for kind, value, other in contrasts._swaps(key, shown):
+                head, _, tail = key.rpartition(f"|{value}")
+                assert f"{head}|{other}{tail}" not in true
+                if kind.endswith("colour"):
+                    assert f"has|{key.split('|')[1]}|{other}" not in true
+    assert {"roof colour", "count", "above or below"} <= seen
+
+
+def test_swaps_leave_out_what_may_be_true_as_well():
+    square = box(0, 0, 10, 10)
+    shown = [Feature("house", square, "red"), Feature("church", square, "grey")]
+    swaps = {key: {(kind, other) for kind, _, other in contrasts._swaps(key, shown)} for key in (
+        "has|building|red", "near|house|red|road|", "near|house|red|church|grey", "count|boat||2",
+        "count|boat||5", "count|house||1", "moored|many", "side|house||road||left")}  # fmt: skip
+    assert ("roof colour", "grey") not in swaps["has|building|red"]  # the church
+    assert ("roof colour", "grey") in swaps["near|house|red|road|"]
+    assert swaps["near|house|red|church|grey"] == set()  # which of the two colours would it be?
+    assert swaps["count|boat||2"] == {("count", "3")}
+    assert swaps["count|boat||5"] == {("count", "4")}
+    assert swaps["count|house||1"] == swaps["moored|many"] == set()
+    assert swaps["side|house||road||left"] == {("left or right", "right")}
+
+
+@pytest.mark.parametrize(
+    ("text", "fine"),
+    [
+        ("a blue-roofed warehouse beside a road", False),
+        ("there are two industrial buildings with blue roofs", False),
+        ("a blue-roofed building beside a warehouse", True),
+        ("three white airplanes on an airfield", False),
+        ("thirteen planes", True),
+        ("two planes", True),
+        ("left of a street there is a green pond", False),
+        ("a pond is left of a church, and a curved road", True),
+        ("a pond beside a road", True),
+    ],
+)
+def test_taught_leaves_out_the_kept_combinations(text, fine):
+    assert contrasts.taught(text) is fine
+
+
+def test_pairs_are_balanced_between_their_two_directions():
+    one = attributes.Item(0, "count", "", "", ("2", "3"))
+    other = one._replace(values=("3", "2"), tile=1)
+    found = [one] * 4 + [other] * 3 + [one._replace(kind="left or right")]
+    chosen = attributes.balanced(found, most=4)
+    assert [item.values for item in chosen] == [("2", "3")] * 2 + [("3", "2")] * 2
+    assert len(attributes.balanced(found)) == 6
+
+
+def test_a_model_that_only_reads_wins_half_and_one_that_knows_wins_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(attributes, "SIDE", 24)
+    images, pairs = attributes.items(tmp_path, tiles=40)
+    again, cached = attributes.items(tmp_path)
+    assert (images == again).all()
+    assert pairs == cached
+    true = {pair.true for pair in pairs}
+    values = sorted({value for pair in pairs for value in pair.values})
+    spoken = [*values, "one", "two", "three", "four", "five", "left", "right", "west", "east",
+              "north", "south", "above", "below"]  # fmt: skip
+
+    class Reader:
+        def __init__(self, score):
+            self.score = score
+
+        def encode_images(self, images):
+            return np.ones((len(images), 1), np.float32)
+
+        def encode_texts(self, texts):
+            return np.array([[self.score(text)] for text in texts], np.float32)
+
+    def likes_words(text):
+        return sum(3.0 ** -spoken.index(w) for w in text.replace("-", " ").split() if w in spoken)
+
+    assert attributes.measure(Reader(likes_words), images, pairs)["share"] <= 60
+    knowing = attributes.measure(Reader(lambda text: text in true), images, pairs)
+    assert knowing["share"] == 100
+    assert knowing["pairs"] == knowing["kept_out"]["pairs"] + knowing["not_kept_out"]["pairs"]
+    assert attributes.measure(Reader(lambda text: 1), images, pairs)["share"] == 0  # ties
+
+
+def test_training_tiles_resume_and_hold_only_what_may_be_taught(tmp_path):
+    seeds = range(6_000_000, 6_000_005)
+    contrasts.write(tmp_path, seeds, size=20)
+    first, lines = np.load(tmp_path / "images.npy"), (tmp_path / "captions.jsonl").read_text()
+    kept = lines.splitlines(keepends=True)
+    (tmp_path / "captions.jsonl").write_text("".join(kept[:3]))
+    contrasts.write(tmp_path, seeds, size=20)
+    assert (tmp_path / "captions.jsonl").read_text() == lines
+    assert (np.load(tmp_path / "images.npy") == first).all()
+    rows = [json.loads(line) for line in kept]
+    assert [row["seed"] for row in rows] == list(seeds)
+    said = [text for row in rows for text in row["captions"]]
+    said += [text for row in rows for _, *both in row["contrasts"] for text in both]
+    assert said
+    assert all(map(contrasts.taught, said))

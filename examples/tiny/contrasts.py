@@ -1,0 +1,192 @@
+"""Two captions of a drawn tile that differ in one attribute: one is true of it, the other false.
+
+The true caption says a statement that the tile's vector model proves; the false one is the same
+sentence with one word changed, and the model proves that nothing in view makes it true: no thing
+of that kind has the other colour, the count is another, the things lie on the other side.
+
+    python -m examples.tiny.contrasts OUT --count 8000
+
+draws training tiles with them; `attributes.py` measures on tiles of other seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+
+from examples.town.captions import NOUNS, NUMBERS, ROOFED, SIDES, Speaker, weight
+from examples.town.scene import Feature, Scene, Window
+from examples.town.statements import BUILDINGS, truths
+from examples.town.tiles import Tile, make_tile
+
+KINDS = ("roof colour", "other colour", "count", "left or right", "above or below")
+#: Colours that a kind is drawn in; with others the sentence alone would give the false one away.
+COLOURS = {
+    "house": ("red", "grey", "blue", "white", "brown", "green"),
+    "building": ("red", "grey", "blue", "white", "brown", "green"),
+    "warehouse": ("white", "grey", "blue", "red", "green"),
+    "apartments": ("grey", "white", "brown"),
+    "church": ("red", "grey", "brown"),
+    "terminal": ("white", "grey", "blue"),
+    "field": ("green", "yellow", "brown"),
+    "tennis": ("green", "blue", "red"),
+    "train": ("red", "blue", "white"),
+}
+_OPPOSITE = {"left": "right", "right": "left", "north": "south", "south": "north"}
+_GREY = re.compile(r"\bgray\b")
+
+#: Combinations that training never names (see `taught`): the words are known, not together.
+KEPT_OUT_COLOURS = (("warehouse", "blue"), ("house", "white"))
+KEPT_OUT_COUNTS = (("plane", 3), ("tank", 2))
+KEPT_OUT_SIDES = (("pond", "road"), ("tank", "road"))
+
+
+class Contrast(NamedTuple):
+    """What differs (one of KINDS), the true and the false caption, and the two values."""
+
+    kind: str
+    true: str
+    false: str
+    values: tuple[str, str]
+
+
+def contrasts(tile: Tile, rng: np.random.Generator) -> Iterator[Contrast]:
+    """One contrast of each kind that the tile allows, about a statement worth saying."""
+    options: dict[str, list[tuple[str, str, str]]] = {kind: [] for kind in KINDS}
+    shown = in_view(tile.scene, tile.window)
+    for key in sorted(truths(tile.scene, tile.window)):
+        for kind, value, other in _swaps(key, shown):
+            options[kind].append((key, value, other))
+    for kind, found in options.items():
+        if found:
+            worth = np.array([weight(key) for key, _, _ in found])
+            key, value, other = found[int(rng.choice(len(found), p=worth / worth.sum()))]
+            true = _GREY.sub("grey", Speaker(rng).say(key))
+            false = _swapped(true, kind, value, other)
+            if false is not None:
+                yield Contrast(kind, true, false, (value, other))
+
+
+def in_view(scene: Scene, window: Window) -> list[Feature]:
+    """Features of which any part shows in the window."""
+    geoms = np.array([feature.geom for feature in scene.features], dtype=object)
+    seen = shapely.intersects(geoms, shapely.box(*window))
+    return [feature for feature, in_sight in zip(scene.features, seen, strict=True) if in_sight]
+
+
+def _swaps(key: str, shown: list[Feature]) -> Iterator[tuple[str, str, str]]:
+    """(kind, value, other value) of every attribute of a true statement that can be made false."""
+    verb, *f = key.split("|")
+    if verb in ("has", "near", "side", "cover") and f[1] and not any(f[3:4]):
+        others = {feature.colour for feature in shown if _is(feature, f[0])}
+        kind = "roof colour" if f[0] in ROOFED else "other colour"
+        for other in COLOURS.get(f[0], ()):
+            if other not in others and f[1] in COLOURS[f[0]]:
+                yield kind, f[1], other
+    if verb in ("count", "moored", "parked") and f[-1].isdigit():
+        for other in (int(f[-1]) - 1, int(f[-1]) + 1):
+            if 2 <= int(f[-1]) <= 5 and 2 <= other <= 5:
+                yield "count", f[-1], str(other)
+    if verb == "side":
+        kind = "left or right" if f[4] in ("left", "right") else "above or below"
+        yield kind, f[4], _OPPOSITE[f[4]]
+
+
+def _is(feature: Feature, kind: str) -> bool:
+    return feature.kind == kind or (kind == "building" and feature.kind in BUILDINGS)
+
+
+def _swapped(text: str, kind: str, value: str, other: str) -> str | None:
+    """`text` with the one mention of `value` changed; None if there is not just one."""
+    if kind.endswith("colour"):
+        pairs = [(value, other)]
+    elif kind == "count":
+        pairs = [(NUMBERS[int(value)], NUMBERS[int(other)])]
+    else:
+        # Longest first: `left of` is part of `to the left of`.
+        pairs = sorted(zip(SIDES[value], SIDES[other], strict=True), key=lambda p: -len(p[0]))
+    for old, new in pairs:
+        changed, times = re.subn(rf"\b{old}\b", new, text)
+        if times:
+            return changed if times == 1 else None
+    return None
+
+
+def taught(text: str) -> bool:
+    """Whether a caption may be trained on: it names no combination that is kept out."""
+    for kind, colour in KEPT_OUT_COLOURS:
+        nouns = _nouns(kind)
+        if re.search(rf"\b{colour}-roofed {nouns}\b|\b{nouns} with (an? )?{colour} roof", text):
+            return False
+    for kind, count in KEPT_OUT_COUNTS:
+        if re.search(rf"\b{NUMBERS[count]} (\w+ )?{_nouns(kind)}\b", text):
+            return False
+    sides = "|".join(side for options in SIDES.values() for side in options)
+    for first, second in KEPT_OUT_SIDES:
+        a, b = _nouns(first), _nouns(second)
+        for part in re.split(r"; |,? and ", text):
+            named = re.search(rf"\b{a}\b", part) and re.search(rf"\b{b}\b", part)
+            if named and re.search(rf"\b({sides})\b", part):
+                return False
+    return True
+
+
+def _nouns(kind: str) -> str:
+    words = sorted((w for pair in NOUNS[kind] for w in pair), key=len, reverse=True)
+    return f"({'|'.join(words)})"
+
+
+def draw(seed: int, size: int) -> tuple[np.ndarray, list[str], list[Contrast]]:
+    """The tile of `seed`, (size, size, 3) uint8, its captions, and its contrasts."""
+    tile = make_tile(seed, size)
+    said = [caption.text for caption in tile.captions]
+    return tile.image, said, list(contrasts(tile, np.random.default_rng([seed, 9])))
+
+
+def write(folder: Path, seeds: range, size: int = 150) -> None:
+    """Draw training tiles into `folder`; goes on where it was stopped.
+
+    `images.npy` is uint8 (N, size, size, 3); line n of `captions.jsonl` is of image n: `seed`,
+    `captions` (those that are `taught`), and `contrasts`, a list of [kind, true, false].
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images, lines = folder / "images.npy", folder / "captions.jsonl"
+    shape = (len(seeds), size, size, 3)
+    if images.exists():
+        store = np.lib.format.open_memmap(images, mode="r+")
+        if store.shape != shape:
+            raise ValueError(f"{images} holds {store.shape}, not {shape}")
+    else:
+        store = np.lib.format.open_memmap(images, mode="w+", dtype=np.uint8, shape=shape)
+    done = len(lines.read_text().splitlines()) if lines.exists() else 0
+    with lines.open("a") as out:
+        for row, seed in enumerate(seeds):
+            if row < done:
+                continue
+            store[row], said, found = draw(seed, size)
+            fine = [c for c in found if taught(c.true) and taught(c.false)]
+            fact = {"seed": seed, "captions": [text for text in said if taught(text)],
+                    "contrasts": [[c.kind, c.true, c.false] for c in fine]}  # fmt: skip
+            out.write(json.dumps(fact) + "\n")
+            out.flush()
+
+
+def main() -> None:
+    """Command line of `write`."""
+    parser = argparse.ArgumentParser(description="Draw tiles with true and false captions.")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--count", type=int, default=8000, help="how many tiles")
+    parser.add_argument("--seed0", type=int, default=2_000_000, help="seed of the first")
+    args = parser.parse_args()
+    write(args.out, range(args.seed0, args.seed0 + args.count))
+
+
+if __name__ == "__main__":
+    main()
