@@ -1,5 +1,8 @@
 import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +10,10 @@ from test_search import MODEL, places, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search import ModelStamp, TileIndex, graph
-from ngcg_cli.search.format import Manifest
+from ngcg_cli.search.format import Manifest, Tuning
+from ngcg_cli.search.graph import Graph
+from ngcg_cli.search.ranking import Vectors, top_k
+from ngcg_cli.search.tiles import Ints
 
 
 @pytest.fixture
@@ -15,10 +21,21 @@ def index(tmp_path: Path) -> TileIndex:
     return TileIndex.create(tmp_path / "index", MODEL)
 
 
+def dear_exact_search(
+    tree: Graph, probes: Vectors, blocks: Callable[[], Iterable[Any]], load: float
+) -> Tuning:
+    """What `graph.tune` finds where exact search takes seconds; the graph's ef is really sought."""
+    _, scores = top_k(probes, blocks(), graph.DEPTH)
+    found = graph.fit(tree, probes, scores[:, -1], limit=9.0)
+    assert found is not None
+    return Tuning(tree.count, found.ef, found.recall, 0.0, 1e-6, scan=9.0, score=1.0)
+
+
 @pytest.fixture
 def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build graphs for few tiles, and use them: in truth, exact search of these is faster."""
     monkeypatch.setattr(graph, "MIN_TILES", 50)
-    monkeypatch.setattr(graph, "MIN_QUERIES", 1)
+    monkeypatch.setattr(graph, "tune", dear_exact_search)
 
 
 def graph_used(index: TileIndex) -> bool:
@@ -42,18 +59,137 @@ def test_graph_recall(index: TileIndex, small_graphs: None) -> None:
     assert len(again.search(queries[:1], top=9999)[0]) == 5000
 
 
-def test_graph_waits_for_many_tiles_and_queries(
-    index: TileIndex, monkeypatch: pytest.MonkeyPatch
+def test_graph_waits_for_many_tiles(
+    index: TileIndex, monkeypatch: pytest.MonkeyPatch, small_graphs: None
 ) -> None:
     index.put(source(), row_of_tiles(60), unit(60))
+    monkeypatch.setattr(graph, "MIN_TILES", 61)
     index.refresh_graph()
     assert Manifest.read(index.path).graph is None
-    monkeypatch.setattr(graph, "MIN_TILES", 50)
+    monkeypatch.setattr(graph, "MIN_TILES", 60)
     index.refresh_graph()
-    index.search(unit(graph.MIN_QUERIES - 1), exact=True)
+    assert Manifest.read(index.path).graph is not None
+
+
+def retuned(index: TileIndex, **fields: Any) -> TileIndex:
+    """The index, opened anew with other measurements beside its graph."""
+    manifest = Manifest.read(index.path)
+    assert manifest.graph is not None
+    assert manifest.graph.tuning is not None
+    tuning = replace(manifest.graph.tuning, **fields)
+    replace(manifest, graph=replace(manifest.graph, tuning=tuning)).write(index.path)
+    return TileIndex.open(index.path)
+
+
+def test_graph_is_loaded_once_exact_searches_have_cost_as_much(
+    index: TileIndex, small_graphs: None
+) -> None:
+    index.put(source(), row_of_tiles(200), unit(200))
+    index.refresh_graph()
+    # A query alone saves 3 + 1 - 1 = 3 seconds, so that the fourth brings it to 12.
+    slow = retuned(index, load=12.0, query=1.0, scan=3.0, score=1.0)
+    for query in unit(3, seed=5):
+        slow.search(query[None])
+        slow.search(query[None], exact=True)
+    assert not graph_used(slow)
+    slow.search(unit(1, seed=6))
+    assert graph_used(slow)
+
+
+def test_graph_is_used_only_where_it_costs_less(index: TileIndex, small_graphs: None) -> None:
+    index.put(source(), row_of_tiles(200), unit(200))
+    index.refresh_graph()
+    # For one query the scan is saved; for many at once the product is cheaper than the graph.
+    tuned = retuned(index, load=0.0, query=2.0, scan=3.0, score=1.0)
+    tuned.search(unit(4, seed=5))
+    assert not graph_used(tuned)
+    tuned.search(unit(1, seed=5))
+    assert graph_used(tuned)
+    hopeless = retuned(index, ef=None, scan=99.0)
+    hopeless.search(unit(50, seed=5))
+    assert not graph_used(hopeless)
+
+
+def test_graph_under_a_filter(index: TileIndex, small_graphs: None) -> None:
+    index.put(source(), row_of_tiles(3000), unit(3000))
+    index.refresh_graph()
+    index = retuned(index, load=0.0, query=1.0, scan=9.0, score=1.0)
+    west, east = row_of_tiles(3000).lon[[0, -1]]
+    queries = unit(3, seed=5)
+    little = (west, -90.0, west + 0.02 * (east - west), 90.0)
+    index.search(queries, top=1, bbox=little)
     assert not graph_used(index)
-    index.search(unit(1))
+    much = (west, -90.0, west + 0.8 * (east - west), 90.0)
+    found = index.search(queries, bbox=much, top=5, keep_overlaps=True)
     assert graph_used(index)
+    exact = index.search(queries, bbox=much, top=5, keep_overlaps=True, exact=True)
+    assert [places(hits) for hits in found] == [places(hits) for hits in exact]
+
+
+def test_graph_that_fails_on_the_queries_asked_is_not_used(
+    index: TileIndex, small_graphs: None
+) -> None:
+    # Tuned on its own kind, then asked for what lies in no direction of the tiles: with a limit
+    # that allows no wider search, the graph is given up and the answers are exact.
+    index.put(source(), row_of_tiles(3000), unit(3000))
+    index.refresh_graph()
+    strict = retuned(index, ef=graph.DEPTH, scan=1e-9, score=1e-9, query=0.0)
+    queries = unit(40, seed=5)
+    found = strict.search(queries, keep_overlaps=True)
+    assert not graph_used(strict)
+    exact = strict.search(queries, exact=True, keep_overlaps=True)
+    assert [places(hits) for hits in found] == [places(hits) for hits in exact]
+
+
+def test_tuning_finds_the_least_breadth_that_is_enough() -> None:
+    vectors = unit(4000)
+    tree = Graph.empty(vectors.shape[1], len(vectors))
+    tree.add([vectors], None)
+    probes = graph.probes_between(unit(300, seed=1))
+
+    def blocks() -> Iterator[tuple[Ints, Vectors]]:
+        yield np.arange(len(vectors)), vectors
+
+    tuning = graph.tune(tree, probes, blocks, load=1.0)
+    assert tuning.scan >= 0
+    assert tuning.score > 0
+    _, scores = top_k(probes, blocks(), graph.DEPTH)
+    found = graph.fit(tree, probes, scores[:, -1], limit=9.0)
+    assert found is not None
+    assert graph.TARGET <= found.recall <= 1
+    if found.ef > graph.DEPTH:
+        narrower = tree.search(probes, graph.DEPTH, found.ef * 3 // 4)
+        assert narrower is not None
+        assert (narrower[1] >= scores[:, -1:] - 1e-6).mean() < graph.TARGET
+    assert graph.fit(tree, probes, scores[:, -1], limit=0.0) is None
+
+
+def test_probes_lie_around_the_vectors() -> None:
+    vectors = unit(300, dim=256)
+    probes = graph.probes_between(vectors)
+    assert np.linalg.norm(probes, axis=1) == pytest.approx(1, abs=1e-5)
+    cosines = (probes * vectors[:100]).sum(axis=1)
+    assert cosines[0] == pytest.approx(0.94, abs=0.05)
+    assert cosines[-1] == pytest.approx(0.58, abs=0.1)
+
+
+def test_a_graph_without_measurements_is_measured(index: TileIndex, small_graphs: None) -> None:
+    """As left by the first format."""
+    index.put(source(), row_of_tiles(200), unit(200))
+    index.refresh_graph()
+    manifest = Manifest.read(index.path)
+    assert manifest.graph is not None
+    replace(manifest, graph=replace(manifest.graph, tuning=None)).write(index.path)
+    again = TileIndex.open(index.path)
+    again.search(unit(20))
+    assert not graph_used(again)
+    again.refresh_graph()
+    after = Manifest.read(index.path).graph
+    assert after is not None
+    assert after.file == manifest.graph.file
+    assert after.tuning is not None
+    again.search(unit(20))
+    assert graph_used(again)
 
 
 def test_graph_lags_behind_and_is_extended(index: TileIndex, small_graphs: None) -> None:

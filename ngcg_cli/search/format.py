@@ -99,6 +99,36 @@ class SourceRecord:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What a graph needs and costs, as measured on this index when the graph was written.
+
+    All times are processor seconds, which a busy machine does not spoil.
+
+    Attributes:
+        count: vectors in the graph then.
+        ef: breadth of its search (HNSW's ef) for `graph.DEPTH` ranks; None when none was found
+            that is both right often enough and cheaper than exact search.
+        recall: share of the exact ranks that it found.
+        load: seconds to load the graph.
+        query: seconds for a query by the graph.
+        scan: seconds of exact search for going through the vectors once, however many the queries.
+        score: seconds of exact search for each query on top.
+    """
+
+    count: int
+    ef: int | None
+    recall: float
+    load: float
+    query: float
+    scan: float
+    score: float
+
+    def exact_seconds(self, queries: int, tiles: int) -> float:
+        """What exact search of so many tiles costs."""
+        return tiles / self.count * (self.scan + queries * self.score)
+
+
+@dataclass(frozen=True)
 class GraphRecord:
     """The HNSW graph: labels 0..count-1 run through `segments` in order.
 
@@ -108,6 +138,7 @@ class GraphRecord:
 
     Attributes:
         segments: (name, tiles) of each segment in the graph, in label order.
+        tuning: None for a graph by an ngcg that did not measure; it is not searched.
     """
 
     name: str
@@ -115,6 +146,7 @@ class GraphRecord:
     count: int
     segments: tuple[tuple[str, int], ...]
     file: FileRecord
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -233,7 +265,15 @@ def _source(data: dict[str, Any]) -> SourceRecord:
 
 def _graph(data: dict[str, Any]) -> GraphRecord:
     segments = tuple((str(name), int(tiles)) for name, tiles in data["segments"])
-    return GraphRecord(**{**data, "segments": segments, "file": FileRecord(**data["file"])})
+    tuning = data.get("tuning")
+    return GraphRecord(
+        **{
+            **data,
+            "segments": segments,
+            "file": FileRecord(**data["file"]),
+            "tuning": None if tuning is None else Tuning(**tuning),
+        }
+    )
 
 
 def _check_name(name: str) -> None:

@@ -7,29 +7,37 @@ raises where it finds fewer than k, so k is clamped and the caller falls back to
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ngcg_cli.search.files import FileRecord, write_beside
-from ngcg_cli.search.format import GraphRecord
-from ngcg_cli.search.ranking import Vectors
+from ngcg_cli.search.format import GraphRecord, Tuning
+from ngcg_cli.search.ranking import Vectors, top_k
 from ngcg_cli.search.tiles import Ints
 
-# Below this a graph is not worth building. Measured with 256 dimensions on one core: at 20,000
-# tiles a query costs the same either way (1 to 2 ms in a batch); building takes 1.3 ms a tile.
+# Below this a graph is not worth building: an exact search takes some 10 ms.
 MIN_TILES = 100_000
-# Loading the graph reads more bytes than an exact search does: it pays from the second handful of
-# queries on. Counted over the life of an open index, so that a service comes to load it too.
-MIN_QUERIES = 16
 # More neighbours than this are ranked exactly: the graph's cost grows faster than its gain.
 MAX_K = 1024
 # Rebuilt, not updated, when more of it than this is of segments that are gone.
 MAX_DEAD = 0.2
+# Measured anew when it has grown by more than this.
+MAX_GROWTH = 0.1
+
+# What a graph must find of the exact ranks, down to the depth that a query for ten hits reads.
+TARGET = 0.99
+DEPTH = 56
+# Queries that a graph is measured with: 256 x 56 ranks tell 0.99 from 0.985.
+PROBES = 256
+# The last queries asked, with which a graph is tried before it is used: texts may lie otherwise.
+RECENT = 32
 
 _M = 16
 _EF_CONSTRUCTION = 200
@@ -87,12 +95,95 @@ class Graph:
 
         return write_beside(folder / path, write)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Ints, Vectors] | None:
+    def drop(self, labels: Ints) -> None:
+        """Never again find these labels; they still lead to others."""
+        for label in labels.tolist():
+            # hnswlib refuses what is dropped already, as in a graph saved since.
+            with contextlib.suppress(RuntimeError):
+                self._index.mark_deleted(label)
+
+    def search(self, queries: Vectors, k: int, ef: int) -> tuple[Ints, Vectors] | None:
         """Approximate k best: labels and scores, each (Q, k); None when it cannot give k."""
         k = min(k, self.count)
-        self._index.set_ef(max(2 * k, 128))
+        self._index.set_ef(max(ef, k))
         try:
             labels, distances = self._index.knn_query(queries, k=k)
         except RuntimeError:
             return None
         return labels.astype(np.int64), np.float32(1) - distances
+
+
+class Fit(NamedTuple):
+    """A breadth of search that is enough, what it finds, and what it costs a query."""
+
+    ef: int
+    recall: float
+    seconds: float
+
+
+def fit(tree: Graph, queries: Vectors, worst: Vectors, limit: float, ef: int = DEPTH) -> Fit | None:
+    """The least breadth (in steps from `ef`) with which the graph finds enough of the exact ranks.
+
+    Args:
+        tree: the graph.
+        queries: (Q, dim).
+        worst: (Q,) score of each query's exact rank `DEPTH` among the graph's vectors. What scores
+            no less is right, so that equal vectors may stand for one another.
+        limit: seconds; a query that takes longer is not worth it.
+        ef: where to start.
+
+    Returns:
+        None when there is no such breadth within the limit.
+    """
+    floor = worst[:, None] - np.float32(1e-6)
+    while True:
+        began = time.process_time()
+        found = tree.search(queries, DEPTH, ef)
+        seconds = (time.process_time() - began) / len(queries)
+        if not found or seconds > limit:
+            return None
+        recall = float((found[1] >= floor).mean())
+        if recall >= TARGET:
+            return Fit(ef, round(recall, 5), seconds)
+        ef = ef * 4 // 3
+
+
+def tune(
+    tree: Graph,
+    probes: Vectors,
+    blocks: Callable[[], Iterable[tuple[Ints, Vectors]]],
+    load: float,
+) -> Tuning:
+    """Measure what the graph needs and costs, and what exact search costs.
+
+    Args:
+        tree: the graph.
+        probes: (Q, dim), Q > 1, queries to measure with.
+        blocks: all of the graph's vectors, as `ranking.top_k` takes them.
+        load: seconds to load the graph.
+    """
+    times = []
+    for queries in (probes[:1], probes):
+        began = time.process_time()
+        _, scores = top_k(queries, blocks(), DEPTH)
+        times.append(time.process_time() - began)
+    score = max(0.0, (times[1] - times[0]) / (len(probes) - 1))
+    scan = max(0.0, times[0] - score)
+    found = fit(tree, probes, scores[:, -1], limit=scan + score)
+    ef, recall, query = found or (None, 0.0, 0.0)
+    return Tuning(tree.count, ef, recall, load, query, scan, score)
+
+
+def probes_between(vectors: Vectors) -> Vectors:
+    """Queries like those to come, (n, dim), from 3n vectors of the index in random order.
+
+    A vector of the index finds itself, which is too easy, and a text lies beside the images. So
+    each probe is a vector pushed towards one and away from another, by a quarter up to the whole
+    of their difference: the cosine to where it started falls from 0.95 to 0.6 (in random
+    directions). Within the span of the data, such noise is harder than as much noise around it.
+    """
+    here, towards, away = np.array_split(vectors[: len(vectors) // 3 * 3], 3)
+    push = np.linspace(0.25, 1, len(here), dtype=np.float32)[:, None]
+    probes = here + push * (towards - away)
+    lengths = np.maximum(np.linalg.norm(probes, axis=1, keepdims=True), 1e-6)
+    return np.asarray(probes / lengths, np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from ngcg_cli.search.format import (
     ModelStamp,
     SegmentRecord,
     SourceRecord,
+    Tuning,
 )
 from ngcg_cli.search.graph import Graph
 from ngcg_cli.search.hits import Hit, find
@@ -250,8 +252,11 @@ class TileIndex:
                 if dead <= graph.MAX_DEAD * record.count:
                     room = record.count + sum(segment.tiles for segment in new)
                     tree = Graph.load(self.path, record, room_for=room)
-                if tree and not new and not dead:
+                if tree and not new:
+                    if not record.tuning:
+                        self._commit(replace(manifest, graph=self._tuned(record, None)))
                     return
+            tuning = record.tuning if record and tree else None
             if not tree:
                 tree, held, new = Graph.empty(manifest.model.dim, view.count), (), view.segments
             for segment in new:
@@ -262,7 +267,24 @@ class TileIndex:
             name = f"{manifest.next_name:06d}"
             file = tree.save(self.path, f"graph/{name}.hnsw")
             fresh = GraphRecord(name, manifest.model.dim, tree.count, segments, file)
+            del tree  # measuring loads it anew: once in memory is enough
+            fresh = self._tuned(fresh, tuning)
             self._commit(replace(manifest, graph=fresh, next_name=manifest.next_name + 1))
+
+    def _tuned(self, record: GraphRecord, before: Tuning | None) -> GraphRecord:
+        """The record with what its graph needs and costs; measured, unless it has hardly grown."""
+        if before and record.count <= (1 + graph.MAX_GROWTH) * before.count:
+            return replace(record, tuning=before)
+        began = time.process_time()
+        tree = Graph.load(self.path, record)
+        if not tree:
+            return record
+        load = time.process_time() - began
+        view = self._view
+        tree.drop(np.flatnonzero(view.rows_of(record) < 0))
+        rows = np.random.default_rng(0).permutation(view.count)[: 3 * graph.PROBES]
+        probes = graph.probes_between(view.take(rows))
+        return replace(record, tuning=graph.tune(tree, probes, view.blocks, load))
 
     def _write_segment(
         self, name: str, source: str, tiles: TileTable, vectors: Vectors

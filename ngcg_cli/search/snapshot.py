@@ -10,7 +10,7 @@ import numpy as np
 
 from ngcg_cli.search import graph
 from ngcg_cli.search.files import damaged
-from ngcg_cli.search.format import Manifest, SegmentRecord
+from ngcg_cli.search.format import GraphRecord, Manifest, SegmentRecord, Tuning
 from ngcg_cli.search.graph import Graph
 from ngcg_cli.search.ranking import BLOCK_ROWS, Mask, Vectors, merge, top_k
 from ngcg_cli.search.tiles import Floats, Ints, TileColumns, read_geometry
@@ -35,9 +35,10 @@ class Snapshot:
             np.array([len(source.segments) for source in manifest.sources], np.int64),
         )
         self._columns: dict[int, TileColumns] = {}
-        self._graph: tuple[Graph, Ints, Mask] | None = None
+        self._graph: tuple[Graph, int, Ints, Mask] | None = None
         self._graph_failed = False
-        self._queries = 0
+        self._lost = 0.0  # processor seconds that a loaded graph would have saved so far
+        self._recent = np.empty((0, manifest.model.dim), np.float32)
 
     def segment_of(self, rows: Ints) -> Ints:
         """(N,) number of each row's segment."""
@@ -125,44 +126,72 @@ class Snapshot:
         if held:
             yield _joined(waiting)
 
+    def take(self, rows: Ints) -> Vectors:
+        """The vectors (len(rows), dim) of some tiles, in the order asked."""
+        taken = np.empty((len(rows), self.manifest.model.dim), np.float32)
+        segment_of = self.segment_of(rows)
+        for number in np.unique(segment_of).tolist():
+            mine = segment_of == number
+            taken[mine] = self.vectors(self.segments[number])[rows[mine] - self._starts[number]]
+        return taken
+
     def rank(
         self, queries: Vectors, k: int, keep: Mask | None = None, exact: bool = False
     ) -> tuple[Ints, Vectors]:
         """The k best tiles for each query, as `ranking.top_k` gives them.
 
-        Exact unless there are many tiles, no filter, and a graph of use: then what the graph holds
-        is approximate, and what it does not hold (yet) is exact.
+        Exact unless there is a graph and it costs less, by what was measured when it was built:
+        then what the graph holds is approximate, and what it does not hold (yet) is exact.
         """
-        self._queries += len(queries)
-        if not exact and keep is None and k <= graph.MAX_K:
-            ranking = self._rank_by_graph(queries, k)
+        self._recent = np.concatenate([self._recent, queries[-graph.RECENT :]])[-graph.RECENT :]
+        if not exact:
+            ranking = self._rank_by_graph(queries, k, keep)
             if ranking:
                 return ranking
         return top_k(queries, self.blocks(keep), k)
 
-    def _rank_by_graph(self, queries: Vectors, k: int) -> tuple[Ints, Vectors] | None:
-        loaded = self._load_graph()
-        if not loaded:
+    def _rank_by_graph(
+        self, queries: Vectors, k: int, keep: Mask | None
+    ) -> tuple[Ints, Vectors] | None:
+        record = self.manifest.graph
+        tuning = record.tuning if record else None
+        if not record or not tuning or tuning.ef is None or self._graph_failed:
             return None
-        tree, row_of, missing = loaded
-        found = tree.search(queries, k)
+        kept = self.count if keep is None else int(keep.sum())
+        # The graph knows no filter: it is asked for more, and half as many again to be safe.
+        depth = k if keep is None else -(-3 * k * self.count // (2 * kept))
+        stretch = max(1.0, depth / graph.DEPTH)
+        saved = tuning.exact_seconds(len(queries), kept) - len(queries) * tuning.query * stretch
+        if depth > min(graph.MAX_K, record.count) or saved <= 0:
+            return None
+        if not self._graph:
+            # Loading pays once exact searches have cost as much: at most twice the best there is.
+            self._lost += saved
+            if self._lost < tuning.load:
+                return None
+            self._graph = self._load_graph(record, tuning)
+            if not self._graph:
+                self._graph_failed = True
+                return None
+        tree, ef, row_of, missing = self._graph
+        found = tree.search(queries, depth, int(ef * stretch))
         if not found:
             return None
         rows, scores = row_of[found[0]], found[1]
-        scores[rows < 0] = -np.inf
-        padding = max(0, k - rows.shape[1])
-        rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=-1)
-        scores = np.pad(scores, ((0, 0), (0, padding)), constant_values=-np.inf)
+        scores[(rows < 0) if keep is None else ~keep[rows] | (rows < 0)] = -np.inf
+        rows[scores == -np.inf] = -1
+        short = np.flatnonzero((rows >= 0).sum(axis=1) < k)
         rankings = [(rows, scores)]
-        if missing.any():
-            rankings.append(top_k(queries, self.blocks(missing), k))
-        return merge(*rankings, k=k)
+        lacking = missing if keep is None else missing & keep
+        if lacking.any():
+            rankings.append(top_k(queries, self.blocks(lacking), k))
+        rows, scores = merge(*rankings, k=k)
+        if len(short):
+            rows[short], scores[short] = top_k(queries[short], self.blocks(keep), k)
+        return rows, scores
 
-    def _load_graph(self) -> tuple[Graph, Ints, Mask] | None:
-        """The graph, the row of each of its labels (-1: gone), and the rows it lacks."""
-        record = self.manifest.graph
-        if self._graph or self._graph_failed or not record or self._queries < graph.MIN_QUERIES:
-            return self._graph
+    def rows_of(self, record: GraphRecord) -> Ints:
+        """(count,) the row of each label of a graph; -1 where its segment is gone."""
         start_of = {s.name: (self._starts[i], s.tiles) for i, s in enumerate(self.segments)}
         row_of = np.full(record.count, -1, np.int64)
         label = 0
@@ -171,17 +200,31 @@ class Snapshot:
             if held == tiles:
                 row_of[label : label + tiles] = np.arange(start, start + tiles)
             label += tiles
+        return row_of
+
+    def _load_graph(
+        self, record: GraphRecord, tuning: Tuning
+    ) -> tuple[Graph, int, Ints, Mask] | None:
+        """The graph, its ef, the row of each of its labels (-1: gone), and the rows it lacks.
+
+        None when it is of no use: too much of it is gone or missing, it is not the file that was
+        written, or it does not find what the last queries should find.
+        """
+        row_of = self.rows_of(record)
         missing = np.ones(self.count, bool)
         missing[row_of[row_of >= 0]] = False
-        live = record.count and (row_of >= 0).mean() >= 1 - graph.MAX_DEAD
-        # Of use while most of it is live and most tiles are in it.
-        useful = live and record.dim == self.manifest.model.dim and missing.mean() < 0.5
-        tree = Graph.load(self.folder, record) if useful else None
-        if tree:
-            self._graph = (tree, row_of, missing)
-        else:
-            self._graph_failed = True
-        return self._graph
+        dead = np.flatnonzero(row_of < 0)
+        if len(dead) > graph.MAX_DEAD * record.count or missing.mean() >= 0.5:
+            return None
+        tree = Graph.load(self.folder, record) if record.dim == self.manifest.model.dim else None
+        if not tree:
+            return None
+        tree.drop(dead)
+        held = self.blocks(~missing if missing.any() else None)
+        _, scores = top_k(self._recent, held, graph.DEPTH)
+        limit = tuning.scan + tuning.score
+        found = graph.fit(tree, self._recent, scores[:, -1], limit, tuning.ef or graph.DEPTH)
+        return (tree, found.ef, row_of, missing) if found else None
 
 
 def _joined(blocks: list[tuple[Ints, Vectors]]) -> tuple[Ints, Vectors]:
