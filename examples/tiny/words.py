@@ -5,7 +5,8 @@
     python -m examples.tiny.words package wn/usr/share/wordnet OUT --vectors
 
 writes `OUT/words.txt`, one sentence a line, `OUT/scenes.json` (see `scenes.py`), and, with
-`--vectors`, `OUT/words.npy`: the text teacher's unit vectors, float16 (N, 384), in the same order.
+`--vectors`, `OUT/words.npy`: the text teacher's unit vectors, float16 (N, 384), in the same order,
+and `OUT/scenes.npy`, those of the lexicon's distinct sentences, sorted.
 No query of the held-out paraphrases is in it, nor what is nearly one.
 """
 
@@ -56,6 +57,12 @@ def sentences(osm: Path, wordnet: Path, seed: int = 0) -> list[str]:
     said += [phrase for synset in useful(known, common) for phrase in phrases(synset)]
     said += filled(things, rng, TEMPLATES)
     return list(kept(said))
+
+
+def scene_sentences(osm: Path, wordnet: Path) -> dict[str, list[str]]:
+    """For each of the thirty scenes, what else it is called; held-out queries left out."""
+    scenes = lexicon(synsets(wordnet), mapped(osm))
+    return {scene: list(kept(texts)) for scene, texts in scenes.items()}
 
 
 def kept(said: Iterable[str]) -> Iterator[str]:
@@ -162,13 +169,12 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     said = sentences(osm, wordnet, seed)
     (out / "words.txt").write_text("\n".join(said) + "\n")
-    scenes = lexicon(synsets(wordnet), mapped(osm))
-    (out / "scenes.json").write_text(
-        json.dumps({scene: list(kept(texts)) for scene, texts in scenes.items()}, indent=1)
-    )
+    scenes = scene_sentences(osm, wordnet)
+    (out / "scenes.json").write_text(json.dumps(scenes, indent=1))
     typer.echo(f"{len(said)} sentences")
     if with_vectors:
         vectors(said, out)
+        vectors(sorted({text for texts in scenes.values() for text in texts}), out, "scenes")
 
 
 if __name__ == "__main__":
