@@ -8,8 +8,8 @@ import pytest
 from test_search import DIM, MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search import ModelStamp, TileIndex, files
-from ngcg_cli.search.format import MANIFEST, VERSION
+from ngcg_cli.search import ModelStamp, TileIndex, files, lock
+from ngcg_cli.search.format import MANIFEST, PREVIOUS, VERSION
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_manifest_of_another_time_or_place(index: TileIndex) -> None:
     path = index.path / MANIFEST
     good = json.loads(path.read_text())
     path.write_text(json.dumps({**good, "version": 99}))
-    with pytest.raises(TileIndexError, match=r"format 99.*format 1"):
+    with pytest.raises(TileIndexError, match=r"format 99.*format 2"):
         TileIndex.open(index.path)
     good["sources"][0]["segments"][0]["name"] = "../../etc/passwd"
     path.write_text(json.dumps(good))
@@ -78,21 +78,64 @@ def test_manifest_of_another_time_or_place(index: TileIndex) -> None:
         TileIndex.open(index.path)
 
 
-@pytest.mark.parametrize("name", ["tiles/000001.parquet", "vectors/000001.npy"])
-def test_damage_is_told(index: TileIndex, name: str) -> None:
-    index.put(source(), row_of_tiles(30), unit(30))
+@pytest.mark.parametrize("name", ["tiles/000002.parquet", "vectors/000002.npy"])
+@pytest.mark.parametrize("how", ["cut", "missing", "zeroed"])
+def test_the_sound_rest_answers(
+    index: TileIndex, name: str, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    index.put(source("a"), row_of_tiles(30), unit(30))
+    index.put(source("b", windows=30, done=30), row_of_tiles(30, west=20), unit(30, seed=1))
+    index.put(source("c"), row_of_tiles(30, west=30), unit(30, seed=2))
     file = index.path / name
     good = file.read_bytes()
-    for bad, word in [(good[:-1], "bytes where"), (None, "missing")]:
-        file.unlink() if bad is None else file.write_bytes(bad)
-        with pytest.raises(TileIndexError, match=f"{name}.*{word}"):
-            TileIndex.open(index.path)
-    # Same size, other content: only `verify` reads everything, but a search never crashes.
-    file.write_bytes(bytes(len(good)))
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(good[:-1] if how == "cut" else bytes(len(good)))
     again = TileIndex.open(index.path)
-    assert again.verify() == [f"{name}: differs from what was committed"]
-    with pytest.raises(TileIndexError, match="damaged"):
-        again.search(unit(1))
+    hits = again.search(unit(1), top=99)[0]
+    again.search(unit(1), bbox=(0, 0, 90, 90))
+    assert {hit.source for hit in hits} == {"a", "c"}
+    assert len(hits) == again.tile_count == 60
+    assert again.damaged() == {"b"}
+    assert len(again.verify()) == 1
+    assert again.verify()[0].startswith(name)
+    (warning,) = (record.getMessage() for record in caplog.records)  # once
+    assert "tiles of b (" in warning
+    assert name in warning
+    # It counts as not done, so that it is done again; that heals the index.
+    (told,) = (s for s in again.sources() if s.path == "b")
+    assert (told.complete, told.done, told.windows) == (False, 0, 0)
+    assert not told.up_to_date(source("b"))
+    again.put(source("b"), row_of_tiles(4, west=20), unit(4))
+    assert TileIndex.open(index.path).verify() == []
+    assert again.damaged() == TileIndex.open(index.path).damaged() == set()
+    assert again.tile_count == 64
+
+
+def test_damage_while_an_index_is_open(index: TileIndex) -> None:
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    index.put(source("b"), row_of_tiles(3, west=20), unit(3))
+    (index.path / "vectors/000001.npy").unlink()
+    assert {hit.source for hit in index.search(unit(1))[0]} == {"b"}
+    with index.writing():  # a commit of other sources leaves it as it is
+        index.put(source("c"), row_of_tiles(3, west=30), unit(3))
+    assert index.damaged() == {"a"}
+    assert [s.path for s in TileIndex.open(index.path).sources()] == ["a", "b", "c"]
+
+
+def test_the_last_manifest_but_one_is_kept(index: TileIndex) -> None:
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    index.put(source("b"), row_of_tiles(3, west=20), unit(3))
+    (index.path / MANIFEST).write_bytes(b"{")
+    with pytest.raises(TileIndexError, match=PREVIOUS) as caught:
+        TileIndex.open(index.path)
+    assert "\n" not in str(caught.value)
+    (index.path / PREVIOUS).replace(index.path / MANIFEST)
+    again = TileIndex.open(index.path)
+    assert [s.path for s in again.sources()] == ["a"]
+    again.put(source("b"), row_of_tiles(3, west=20), unit(3))
+    assert TileIndex.open(index.path).verify() == []
 
 
 @pytest.mark.parametrize("when", ["vectors", "tiles", MANIFEST])
@@ -181,7 +224,7 @@ def _hold(path: str, locked, done) -> None:  # type: ignore[no-untyped-def]
         done.wait(30)
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="no file locks on this system")
+@pytest.mark.skipif(lock.fcntl is None, reason="no file locks on this system")
 def test_a_second_writer_is_refused_and_told_who_writes(index: TileIndex) -> None:
     context = multiprocessing.get_context("spawn")
     locked, done = context.Event(), context.Event()

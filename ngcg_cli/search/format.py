@@ -6,9 +6,11 @@ manifest is replaced in one atomic step, so an index is always in exactly one co
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.files import FileRecord, damaged, write_beside
 
 MANIFEST = "manifest.json"
+# The manifest before the last commit, for the day that the disk spoils the last one.
+PREVIOUS = "manifest.previous.json"
 FORMAT = "ngcg-index"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 
 _NAME = re.compile(r"\d{6,}")  # also keeps a hostile manifest from pointing out of the folder
 
@@ -43,17 +48,25 @@ class ModelStamp:
 
 @dataclass(frozen=True)
 class SegmentRecord:
-    """A block of tiles: row i of the vector file is row i of the tile table."""
+    """A block of tiles: row i of the vector file is row i of the tile table.
+
+    Attributes:
+        bbox: west, south, east, north of what holds the tiles and their centres; None in an index
+            of format 1.
+    """
 
     name: str
     tiles: int
     table: FileRecord
     vectors: FileRecord
+    bbox: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         if self.tiles < 1:
             raise ValueError(f"segment {self.name} of {self.tiles} tiles")
+        if self.bbox is not None and len(self.bbox) != 4:
+            raise ValueError(f"segment {self.name} with a box of {len(self.bbox)} edges")
 
     @property
     def table_path(self) -> str:
@@ -64,6 +77,10 @@ class SegmentRecord:
     def vectors_path(self) -> str:
         """Where its vectors lie, from the index folder."""
         return f"vectors/{self.name}.npy"
+
+    def files(self) -> dict[str, FileRecord]:
+        """Its files, by path from the index folder."""
+        return {self.table_path: self.table, self.vectors_path: self.vectors}
 
 
 @dataclass(frozen=True)
@@ -77,9 +94,13 @@ class SourceRecord:
         tile: tile size with its unit ("224px", "100m").
         overlap: fraction of a tile shared with the next.
         min_valid: least share of valid pixels for a tile to be taken.
-        tiles: tiles in the index; `TileIndex.put` fills it in.
+        tiles: tiles in the index; `TileIndex.commit` fills it in.
         complete: False while a source is committed block by block and not all are in.
-        segments: where its tiles lie; `TileIndex.put` fills it in.
+        segments: where its tiles lie; `TileIndex.commit` fills it in.
+        content: hex SHA-256 of the file's bytes, None where it has none of its own (remote, VRT).
+        done: windows of the grid, in its order, that have been looked at and committed.
+        windows: size of the grid; 0 in an index of format 1.
+        skipped: of those done, the windows that could not be read.
     """
 
     path: str
@@ -91,11 +112,15 @@ class SourceRecord:
     tiles: int = 0
     complete: bool = True
     segments: tuple[SegmentRecord, ...] = ()
+    content: str | None = None
+    done: int = 0
+    windows: int = 0
+    skipped: int = 0
 
     def up_to_date(self, wanted: SourceRecord) -> bool:
         """Whether this record, from the index, already is all the work that `wanted` asks for."""
-        mine, asked = (replace(record, tiles=0, segments=()) for record in (self, wanted))
-        return self.complete and mine == asked
+        facts = ("path", "size", "mtime_ns", "tile", "overlap", "min_valid")
+        return self.complete and all(getattr(self, f) == getattr(wanted, f) for f in facts)
 
 
 @dataclass(frozen=True)
@@ -181,8 +206,7 @@ class Manifest:
         """Every file that belongs to this state, by its path from the index folder."""
         named = {}
         for segment in self.segments:
-            named[segment.table_path] = segment.table
-            named[segment.vectors_path] = segment.vectors
+            named.update(segment.files())
         if self.graph:
             named[self.graph.path] = self.graph.file
         return named
@@ -194,6 +218,9 @@ class Manifest:
         sources = ",\n".join(json.dumps(source, default=vars) for source in fields.pop("sources"))
         parts = [f'"{name}": {json.dumps(value, default=vars)}' for name, value in fields.items()]
         text = "{\n" + ",\n".join([*parts, f'"sources": [\n{sources}\n]']) + "\n}\n"
+        with contextlib.suppress(OSError):  # a help for a day that may never come
+            (folder / PREVIOUS).unlink(missing_ok=True)
+            os.link(folder / MANIFEST, folder / PREVIOUS)
         write_beside(folder / MANIFEST, lambda file: file.write(text.encode()))
 
     @classmethod
@@ -215,10 +242,10 @@ class Manifest:
         except OSError as error:
             raise TileIndexError(f"cannot be read: {error.strerror}", where=path) from error
         except ValueError as error:
-            raise damaged(path, f"not JSON: {error}") from error
+            raise _damaged(path, f"not JSON: {error}") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise damaged(path, "not the manifest of an ngcg index")
-        if data.get("version") != VERSION:
+            raise _damaged(path, "not the manifest of an ngcg index")
+        if data.get("version") not in READABLE:
             raise TileIndexError(
                 f"index format {data.get('version')!r}, but this ngcg reads format {VERSION}",
                 where=folder,
@@ -228,7 +255,19 @@ class Manifest:
             return _manifest(data)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise damaged(path, reason) from error
+            raise _damaged(path, reason) from error
+
+
+def file_name(number: int) -> str:
+    """The name of the file of that number, without its ending."""
+    return f"{number:06d}"
+
+
+def _damaged(path: Path, reason: str) -> TileIndexError:
+    hint = "Restore it from a copy, or delete the index and index again."
+    if path.with_name(PREVIOUS).exists():
+        hint = f"Copy {PREVIOUS}, the state before the last commit, over it, and index again."
+    return damaged(path, reason, hint)
 
 
 def _manifest(data: dict[str, Any]) -> Manifest:
@@ -253,6 +292,7 @@ def _source(data: dict[str, Any]) -> SourceRecord:
                 **segment,
                 "table": FileRecord(**segment["table"]),
                 "vectors": FileRecord(**segment["vectors"]),
+                "bbox": _box(segment.get("bbox")),
             }
         )
         for segment in data["segments"]
@@ -261,6 +301,10 @@ def _source(data: dict[str, Any]) -> SourceRecord:
     if source.tiles != sum(segment.tiles for segment in segments):
         raise ValueError(f"{source.path}: the tile count is not that of its segments")
     return source
+
+
+def _box(edges: list[float] | None) -> tuple[float, ...] | None:
+    return None if edges is None else tuple(float(edge) for edge in edges)
 
 
 def _graph(data: dict[str, Any]) -> GraphRecord:

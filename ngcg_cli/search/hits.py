@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ngcg_cli.search.extent import around
 from ngcg_cli.search.overlap import distinct
 from ngcg_cli.search.ranking import Mask, Vectors, within_bbox, within_distance
 from ngcg_cli.search.snapshot import Snapshot
-from ngcg_cli.search.tiles import Ints, TileColumns, exterior, polygons
+from ngcg_cli.search.tiles import Floats, Ints, TileColumns, exterior, polygons
 
 # Ranks held at once, over all queries of a step: bounds memory when both are many.
 _MAX_RANKED = 2_000_000
@@ -86,13 +87,17 @@ def _filter(
 ) -> Mask | None:
     if bbox is None and near is None:
         return None
-    lon, lat = view.centres()
-    keep = np.ones(view.count, bool)
-    if bbox is not None:
-        keep &= within_bbox(lon, lat, bbox)
-    if near is not None:
-        keep &= within_distance(lon, lat, near)
-    return keep
+
+    def holds(lon: Floats, lat: Floats) -> Mask:
+        inside = np.ones(len(lon), bool)
+        if bbox is not None:
+            inside &= within_bbox(lon, lat, bbox)
+        if near is not None:
+            inside &= within_distance(lon, lat, near)
+        return inside
+
+    areas = ([] if bbox is None else [bbox]) + ([] if near is None else [around(near)])
+    return view.within(areas, holds)
 
 
 def _distinct(view: Snapshot, rows: Ints, tiles: Ints, columns: TileColumns, top: int) -> Mask:

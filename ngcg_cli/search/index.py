@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,29 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli.errors import TileIndexError, UsageError
-from ngcg_cli.search import graph
-from ngcg_cli.search.files import (
-    LOCK,
-    PARTIAL,
-    FileRecord,
-    damaged,
-    write_beside,
-    writer_lock,
-)
+from ngcg_cli.search.blocks import Block, write_segments
+from ngcg_cli.search.files import PARTIAL, damaged
 from ngcg_cli.search.format import (
     MANIFEST,
-    GraphRecord,
+    PREVIOUS,
     Manifest,
     ModelStamp,
     SegmentRecord,
     SourceRecord,
-    Tuning,
 )
-from ngcg_cli.search.graph import Graph
+from ngcg_cli.search.health import checksum_trouble, size_trouble, warning
 from ngcg_cli.search.hits import Hit, find
-from ngcg_cli.search.ranking import BLOCK_ROWS, Vectors, check_bbox, check_near
-from ngcg_cli.search.snapshot import Snapshot
-from ngcg_cli.search.tiles import TileTable, write_table
+from ngcg_cli.search.lock import LOCK, writer_lock
+from ngcg_cli.search.ranking import check_bbox, check_near
+from ngcg_cli.search.snapshot import DamagedSegment, Snapshot
+from ngcg_cli.search.tiles import TileTable
+from ngcg_cli.search.upkeep import with_graph
+
+logger = logging.getLogger(__name__)
 
 _FOLDERS = {"tiles": ".parquet", "vectors": ".npy", "graph": ".hnsw"}
 
@@ -67,7 +63,7 @@ class TileIndex:
             if cls.exists(folder):
                 raise TileIndexError("is an index already", where=folder)
             # What a creation cut short leaves behind is ours; anything else is the user's.
-            ours = {LOCK, f"{PARTIAL}{MANIFEST}"}
+            ours = {LOCK, PREVIOUS, f"{PARTIAL}{MANIFEST}"}
             if any(entry.name not in ours for entry in folder.iterdir()):
                 raise TileIndexError(
                     "is neither empty nor an index", where=folder, hint="Name another folder."
@@ -80,22 +76,16 @@ class TileIndex:
     def open(cls, path: str | Path) -> TileIndex:
         """Open an index in its last committed state, and see that its files are there and whole.
 
-        The check is that of sizes, which costs nothing; `verify` reads everything.
+        The check is that of sizes, which costs nothing; `verify` reads everything. What is damaged
+        is told in a warning and left out.
 
         Raises:
-            TileIndexError: no index, another format version, or damaged.
+            TileIndexError: no index, another format version, or a damaged manifest.
         """
         folder = Path(path)
-        manifest = Manifest.read(folder)
-        while True:
-            trouble = _size_trouble(folder, manifest)
-            latest = Manifest.read(folder) if trouble else manifest
-            if latest == manifest:
-                break
-            manifest = latest  # a writer has replaced a source between the two looks
-        if trouble:
-            raise damaged(folder, trouble)
-        return cls(folder, manifest)
+        index = cls(folder, Manifest.read(folder))
+        index._look_again()
+        return index
 
     @staticmethod
     def exists(path: str | Path) -> bool:
@@ -113,8 +103,26 @@ class TileIndex:
         return self._view.count
 
     def sources(self) -> list[SourceRecord]:
-        """The sources, in the order in which they were first put in."""
-        return list(self._manifest.sources)
+        """The sources, in the order in which they were first put in.
+
+        One that is damaged is told as one of which nothing is done, so that it is indexed anew.
+        """
+        damaged = self.damaged()
+        return [
+            replace(source, complete=False, done=0, windows=0) if source.path in damaged else source
+            for source in self._manifest.sources
+        ]
+
+    def damaged(self) -> set[str]:
+        """Paths of the sources of which tiles are left out because their files are damaged."""
+        broken = self._view.broken
+        if not broken:
+            return set()
+        return {
+            source.path
+            for source in self._manifest.sources
+            if any(segment.name in broken for segment in source.segments)
+        }
 
     def check_model(self, model: ModelStamp) -> None:
         """See that `model` is the one whose vectors are in the index.
@@ -140,22 +148,18 @@ class TileIndex:
 
         A wrong graph is no loss: `refresh_graph` rebuilds it from the vectors.
         """
-        troubles = []
-        for name, record in self._manifest.files().items():
-            try:
-                if FileRecord.of(self.path / name) != record:
-                    troubles.append(f"{name}: differs from what was committed")
-            except OSError as error:
-                troubles.append(f"{name}: {error.strerror}")
-        return troubles
+        return checksum_trouble(self.path, self._manifest.files())
 
     # --- writing ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[TileIndex]:
+    def writing(self, wait: bool = False) -> Iterator[TileIndex]:
         """Be the index's only writer: starts from the last committed state, clears leftovers.
 
-        `put`, `remove` and `refresh_graph` enter it by themselves; hold it around a series.
+        What writes enters it by itself; hold it around a series.
+
+        Args:
+            wait: until another process is done, which is named in a warning, instead of failing.
 
         Raises:
             TileIndexError: another process writes, which is named.
@@ -163,66 +167,80 @@ class TileIndex:
         if self._locked:
             yield self
             return
-        with writer_lock(self.path):
+        with writer_lock(self.path, wait):
             self._locked = True
             try:
-                latest = Manifest.read(self.path)
-                if latest != self._manifest:
-                    stamp = self.model
-                    self._view = Snapshot(self.path, latest)
-                    self.check_model(stamp)
+                self._look_again()
                 self._sweep()
                 yield self
             finally:
                 self._locked = False
 
     def put(self, source: SourceRecord, tiles: TileTable, vectors: npt.ArrayLike) -> None:
-        """Add a source, or replace the one of the same path, in one atomic step.
+        """Add a source, or replace the one of the same path: `commit` of one block."""
+        self.commit([Block(source, tiles, vectors)])
 
-        Args:
-            source: what was indexed and how; its `tiles` and `segments` are filled in here.
-            tiles: N tiles, possibly none (a raster without data is remembered as such).
-            vectors: (N, dim), unit length.
+    def commit(self, blocks: Sequence[Block]) -> None:
+        """Add blocks of tiles, of one source or of several, in one atomic step.
+
+        Costs much the same for one block and for a hundred small ones.
 
         Raises:
             TileIndexError: vectors of another dimension, tiles that lie nowhere, another writer,
                 or a file system that refuses. The index is then as it was.
         """
-        block = np.ascontiguousarray(vectors, np.float32)
-        try:
-            tiles.check()
-        except ValueError as error:
-            raise TileIndexError(f"cannot be indexed: {error}", where=source.path) from error
-        if block.shape != (len(tiles), self.model.dim):
-            raise TileIndexError(
-                f"vectors of shape {block.shape} for {len(tiles)} tiles, but the index holds "
-                f"vectors of {self.model.dim} dimensions",
-                where=source.path,
-            )
-        # Written so that NaN fails too.
-        if not (np.abs(np.linalg.norm(block, axis=1) - 1) < 1e-3).all():
-            raise TileIndexError("vectors that are not of unit length", where=source.path)
+        for block in blocks:
+            block.check(self.model.dim)
         with self.writing():
             manifest = self._manifest
-            name = f"{manifest.next_name:06d}"
-            segments: tuple[SegmentRecord, ...] = ()
-            if len(tiles):
-                segments = (self._write_segment(name, source.path, tiles, block),)
-            done = replace(source, tiles=len(tiles), segments=segments)
-            known = {old.path: old for old in manifest.sources}
-            known[source.path] = done
-            self._commit(
-                replace(manifest, sources=tuple(known.values()), next_name=manifest.next_name + 1)
+            written = write_segments(self.path, blocks, manifest.next_name)
+            known = {source.path: source for source in manifest.sources}
+            for block, segments in zip(blocks, written, strict=True):
+                path = block.source.path
+                if path in known and not block.fresh:
+                    segments = (*known[path].segments, *segments)
+                known[path] = _with_segments(block.source, segments)
+            next_name = manifest.next_name + len(blocks)
+            self._commit(replace(manifest, sources=tuple(known.values()), next_name=next_name))
+
+    def rename(self, old_path: str, record: SourceRecord) -> None:
+        """Give a source another path, time or other facts; its tiles stay. See `rename_all`."""
+        self.rename_all([(old_path, record)])
+
+    def rename_all(self, pairs: Iterable[tuple[str, SourceRecord]]) -> None:
+        """Replace the records of sources, given by their old paths, in one atomic step.
+
+        Tiles and segments stay. A source that has a new path already is replaced; unknown old
+        paths are passed over.
+        """
+        with self.writing():
+            known = {source.path: source for source in self._manifest.sources}
+            now = {source.path: source for source in self._manifest.sources}
+            wanted = [(old, record) for old, record in pairs if old in known]
+            for old_path, record in wanted:
+                now[old_path] = _with_segments(record, known[old_path].segments)
+            moved = {record.path: old_path for old_path, record in wanted}
+            sources = tuple(
+                source
+                for old_path, source in now.items()
+                if moved.get(source.path, old_path) == old_path
             )
+            if sources != self._manifest.sources:
+                self._commit(replace(self._manifest, sources=sources))
 
     def remove(self, path: str) -> bool:
         """Take a source out in one atomic step; False when there is none of that path."""
+        return bool(self.drop([path]))
+
+    def drop(self, paths: Iterable[str]) -> list[SourceRecord]:
+        """Take sources out in one atomic step; returns those that were there."""
+        unwanted = set(paths)
         with self.writing():
-            left = tuple(source for source in self._manifest.sources if source.path != path)
-            if len(left) == len(self._manifest.sources):
-                return False
-            self._commit(replace(self._manifest, sources=left))
-            return True
+            sources = self._manifest.sources
+            left = tuple(source for source in sources if source.path not in unwanted)
+            if len(left) < len(sources):
+                self._commit(replace(self._manifest, sources=left))
+            return [source for source in sources if source.path in unwanted]
 
     def refresh_graph(self, progress: Callable[[int], object] | None = None) -> None:
         """Bring the graph up to the vectors: build, extend, rebuild or drop it.
@@ -233,77 +251,56 @@ class TileIndex:
             progress: called with the number of vectors just added, now and then.
         """
         with self.writing():
-            manifest, view = self._manifest, self._view
-            record = manifest.graph
-            if view.count < graph.MIN_TILES:
-                if record:
-                    self._commit(replace(manifest, graph=None))
-                return
-            live = {segment.name: segment for segment in view.segments}
-            tree: Graph | None = None
-            held: tuple[tuple[str, int], ...] = ()
-            new: list[SegmentRecord] = []
-            if record and record.dim == manifest.model.dim:
-                dead = sum(tiles for name, tiles in record.segments if name not in live)
-                held = record.segments
-                new = [
-                    segment for name, segment in live.items() if (name, segment.tiles) not in held
-                ]
-                if dead <= graph.MAX_DEAD * record.count:
-                    room = record.count + sum(segment.tiles for segment in new)
-                    tree = Graph.load(self.path, record, room_for=room)
-                if tree and not new:
-                    if not record.tuning:
-                        self._commit(replace(manifest, graph=self._tuned(record, None)))
-                    return
-            tuning = record.tuning if record and tree else None
-            if not tree:
-                tree, held, new = Graph.empty(manifest.model.dim, view.count), (), view.segments
-            for segment in new:
-                vectors = view.vectors(segment)
-                steps = range(0, segment.tiles, BLOCK_ROWS)
-                tree.add((vectors[i : i + BLOCK_ROWS] for i in steps), progress)
-            segments = (*held, *((segment.name, segment.tiles) for segment in new))
-            name = f"{manifest.next_name:06d}"
-            file = tree.save(self.path, f"graph/{name}.hnsw")
-            fresh = GraphRecord(name, manifest.model.dim, tree.count, segments, file)
-            del tree  # measuring loads it anew: once in memory is enough
-            fresh = self._tuned(fresh, tuning)
-            self._commit(replace(manifest, graph=fresh, next_name=manifest.next_name + 1))
-
-    def _tuned(self, record: GraphRecord, before: Tuning | None) -> GraphRecord:
-        """The record with what its graph needs and costs; measured, unless it has hardly grown."""
-        if before and record.count <= (1 + graph.MAX_GROWTH) * before.count:
-            return replace(record, tuning=before)
-        began = time.process_time()
-        tree = Graph.load(self.path, record)
-        if not tree:
-            return record
-        load = time.process_time() - began
-        view = self._view
-        tree.drop(np.flatnonzero(view.rows_of(record) < 0))
-        rows = np.random.default_rng(0).permutation(view.count)[: 3 * graph.PROBES]
-        probes = graph.probes_between(view.take(rows))
-        return replace(record, tuning=graph.tune(tree, probes, view.blocks, load))
-
-    def _write_segment(
-        self, name: str, source: str, tiles: TileTable, vectors: Vectors
-    ) -> SegmentRecord:
-        """Write a segment's files, whole and on disk, but not yet named in the manifest."""
-        stored = write_beside(
-            self.path / f"vectors/{name}.npy",
-            lambda file: np.save(file, vectors, allow_pickle=False),
-        )
-        table = write_beside(
-            self.path / f"tiles/{name}.parquet", lambda file: write_table(file, source, tiles)
-        )
-        return SegmentRecord(name=name, tiles=len(tiles), table=table, vectors=stored)
+            while True:
+                try:
+                    manifest = with_graph(self._view, progress)
+                    break
+                except DamagedSegment as error:
+                    self._leave_out({error.name: error.reason})
+            if manifest is not self._manifest:
+                self._commit(manifest)
 
     def _commit(self, manifest: Manifest) -> None:
         before = self._manifest.files()
-        manifest.write(self.path)
-        self._view = Snapshot(self.path, manifest)
+        try:
+            manifest.write(self.path)
+        except BaseException:
+            # Should only the last flush have failed, the index is in the new state.
+            with contextlib.suppress(TileIndexError):
+                self._look_again()
+            raise
+        self._show(manifest)
         self._delete(before.keys() - manifest.files().keys())
+
+    def _show(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
+        """Go over to a state, of which it is known that some segments are broken."""
+        known = {**self._view.broken, **(broken or {})}
+        named = {segment.name for segment in manifest.segments}
+        broken = {name: reason for name, reason in known.items() if name in named}
+        self._view = Snapshot(self.path, manifest, broken)
+
+    def _look_again(self) -> None:
+        """Go over to the last committed state, without what of it is missing or cut short."""
+        manifest = self._manifest
+        while True:
+            latest = Manifest.read(self.path)
+            if latest.model != manifest.model:
+                self.check_model(latest.model)
+            trouble = size_trouble(self.path, latest.segments)
+            # A writer may have replaced a source between the two looks.
+            if not trouble or Manifest.read(self.path) == latest:
+                break
+        if latest != self._manifest:
+            self._show(latest)
+        self._leave_out(trouble)
+
+    def _leave_out(self, trouble: Mapping[str, str]) -> None:
+        """Do without damaged segments from now on, and say so once."""
+        fresh = trouble.keys() - self._view.broken.keys()
+        if fresh:
+            self._show(self._manifest, trouble)
+            told = warning(self._manifest, self._view.broken, fresh)
+            logger.warning("%s: %s", self.path, told)
 
     def _sweep(self) -> None:
         """Delete what work cut short has left: files of ours that the manifest does not name."""
@@ -374,26 +371,15 @@ class TileIndex:
         while True:
             try:
                 return find(self._view, queries, top, bbox, near, exact, keep_overlaps)
+            except DamagedSegment as error:
+                self._leave_out({error.name: error.reason})
             except FileNotFoundError as error:
-                # A writer has replaced a source since this index was opened: look again.
-                latest = Manifest.read(self.path)
-                if latest == self._manifest:
+                # A writer has replaced a source since this index was opened, or it is damaged.
+                before = self._view
+                self._look_again()
+                if self._view is before:
                     raise damaged(Path(error.filename), "it is missing") from error
-                stamp = self.model
-                self._view = Snapshot(self.path, latest)
-                self.check_model(stamp)
 
 
-def _size_trouble(folder: Path, manifest: Manifest) -> str | None:
-    for name, record in manifest.files().items():
-        if manifest.graph and name == manifest.graph.path:
-            continue  # a cache: searching and `refresh_graph` do without it
-        try:
-            size = (folder / name).stat().st_size
-        except FileNotFoundError:
-            return f"{name} is missing"
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-        if size != record.bytes:
-            return f"{name} has {size} bytes where {record.bytes} were committed"
-    return None
+def _with_segments(source: SourceRecord, segments: tuple[SegmentRecord, ...]) -> SourceRecord:
+    return replace(source, segments=segments, tiles=sum(segment.tiles for segment in segments))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search import graph
+from ngcg_cli.search.extent import Box, meets
 from ngcg_cli.search.files import damaged
 from ngcg_cli.search.format import GraphRecord, Manifest, SegmentRecord, Tuning
 from ngcg_cli.search.graph import Graph
@@ -16,24 +20,44 @@ from ngcg_cli.search.ranking import BLOCK_ROWS, Mask, Vectors, merge, top_k
 from ngcg_cli.search.tiles import Floats, Ints, TileColumns, read_geometry
 
 
+class DamagedSegment(TileIndexError):
+    """A segment whose files are there but not what was committed."""
+
+    def __init__(self, name: str, error: TileIndexError) -> None:
+        super().__init__(error.what, where=error.where, hint=error.hint)
+        self.name = name
+        path = Path(error.where or "")
+        self.reason = f"{path.parent.name}/{path.name} {error.what}"
+
+
 class Snapshot:
     """The tiles of one manifest, numbered 0..N-1 through its segments in order.
 
     Reads what is asked for when it is asked for, and keeps the tiles' numbers (80 bytes a tile).
-    FileNotFoundError from any method means that a writer has since replaced a segment.
+    FileNotFoundError from any method means that a writer has since replaced a segment, and
+    DamagedSegment that one cannot be read.
+
+    Args:
+        broken: segments that are left out because they are damaged, by name, with the reason.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, broken: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.segments = manifest.segments
+        self.broken = dict(broken or {})
+        sound = [
+            (number, segment)
+            for number, source in enumerate(manifest.sources)
+            for segment in source.segments
+            if segment.name not in self.broken
+        ]
+        self.segments = [segment for _, segment in sound]
+        self.segment_source = np.array([number for number, _ in sound], np.int64)
         sizes = [segment.tiles for segment in self.segments]
         self._starts = np.cumsum([0, *sizes])
         self.count = int(self._starts[-1])
-        self.segment_source = np.repeat(
-            np.arange(len(manifest.sources)),
-            np.array([len(source.segments) for source in manifest.sources], np.int64),
-        )
         self._columns: dict[int, TileColumns] = {}
         self._graph: tuple[Graph, int, Ints, Mask] | None = None
         self._graph_failed = False
@@ -59,21 +83,31 @@ class Snapshot:
             taken.bbox[mine], taken.window[mine] = columns.bbox[at], columns.window[at]
         return taken
 
-    def centres(self) -> tuple[Floats, Floats]:
-        """Longitude and latitude, each (N,), of all tiles' centres."""
-        parts = [self._segment_columns(number) for number in range(len(self.segments))]
-        none = [np.empty(0)]
-        return (
-            np.concatenate([part.lon for part in parts] or none),
-            np.concatenate([part.lat for part in parts] or none),
-        )
+    def within(self, areas: Sequence[Box], holds: Callable[[Floats, Floats], Mask]) -> Mask:
+        """Which tiles (N,) have a centre of which `holds` (of longitudes and latitudes) is true.
+
+        Args:
+            areas: boxes outside of which it is never true; tables of segments that lie outside of
+                one of them are not read.
+        """
+        keep = np.zeros(self.count, bool)
+        boxes = np.array([s.bbox or (-180, -90, 180, 90) for s in self.segments]).reshape(-1, 4)
+        near = np.ones(len(boxes), bool)
+        for area in areas:
+            near &= meets(boxes, area)
+        for number in np.flatnonzero(near).tolist():
+            columns = self._segment_columns(number)
+            start, end = self._starts[number], self._starts[number + 1]
+            keep[start:end] = holds(columns.lon, columns.lat)
+        return keep
 
     def _segment_columns(self, number: int) -> TileColumns:
         if number not in self._columns:
             segment = self.segments[number]
-            self._columns[number] = TileColumns.read(
-                self.folder / segment.table_path, segment.tiles
-            )
+            with _of(segment):
+                self._columns[number] = TileColumns.read(
+                    self.folder / segment.table_path, segment.tiles
+                )
         return self._columns[number]
 
     def geometry(self, rows: Ints) -> list[bytes]:
@@ -82,23 +116,34 @@ class Snapshot:
         segment_of = self.segment_of(rows)
         for number in np.unique(segment_of):
             mine = np.unique(rows[segment_of == number])
-            path = self.folder / self.segments[number].table_path
-            footprints = read_geometry(path, mine - self._starts[number])
+            segment = self.segments[number]
+            with _of(segment):
+                footprints = read_geometry(
+                    self.folder / segment.table_path, mine - self._starts[number]
+                )
             found.update(zip(mine.tolist(), footprints, strict=True))
         return [found[row] for row in rows.tolist()]
 
     def vectors(self, segment: SegmentRecord) -> Vectors:
         """The (tiles, dim) vectors of a segment; mapped from disk when more than a block."""
+        with _of(segment):
+            return self._vectors(segment)
+
+    def _vectors(self, segment: SegmentRecord) -> Vectors:
         path = self.folder / segment.vectors_path
+        shape = (segment.tiles, self.manifest.model.dim)
         try:
             # Plain reading is several times faster than mapping, which tells with many segments.
-            mapping: Literal["r"] | None = "r" if segment.tiles > BLOCK_ROWS else None
-            vectors = np.load(path, mmap_mode=mapping, allow_pickle=False)
+            # Not `np.load`: it takes what is no array for a pickle, and says so.
+            if segment.tiles > BLOCK_ROWS:
+                vectors = np.lib.format.open_memmap(path, mode="r")
+            else:
+                with path.open("rb") as file:
+                    vectors = np.lib.format.read_array(file, allow_pickle=False)
         except FileNotFoundError:
             raise
         except (OSError, ValueError) as error:
             raise damaged(path, error) from error
-        shape = (segment.tiles, self.manifest.model.dim)
         if vectors.shape != shape or vectors.dtype != np.float32:
             raise damaged(path, f"{vectors.dtype} {vectors.shape}, where float32 {shape} is due")
         return vectors
@@ -225,6 +270,24 @@ class Snapshot:
         limit = tuning.scan + tuning.score
         found = graph.fit(tree, self._recent, scores[:, -1], limit, tuning.ef or graph.DEPTH)
         return (tree, found.ef, row_of, missing) if found else None
+
+
+@contextlib.contextmanager
+def _of(segment: SegmentRecord) -> Iterator[None]:
+    """Tells of which segment the damaged file is that is read inside."""
+    try:
+        yield
+    except TileIndexError as error:
+        raise DamagedSegment(segment.name, error) from error
+
+
+@lru_cache
+def _header(shape: tuple[int, int]) -> bytes:
+    """What `np.save` writes before float32 numbers of this shape."""
+    file = io.BytesIO()
+    fields = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, fields)
+    return file.getvalue()
 
 
 def _joined(blocks: list[tuple[Ints, Vectors]]) -> tuple[Ints, Vectors]:

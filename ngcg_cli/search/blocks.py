@@ -1,0 +1,103 @@
+"""Blocks of tiles on their way into the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from ngcg_cli.errors import TileIndexError
+from ngcg_cli.search.extent import extent
+from ngcg_cli.search.files import Writer, write_all
+from ngcg_cli.search.format import SegmentRecord, SourceRecord, file_name
+from ngcg_cli.search.tiles import TileTable, write_table
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some tiles of a source, to be committed.
+
+    Attributes:
+        source: what the index shall know of the source from then on; its `tiles` and `segments`
+            are filled in when it is committed.
+        tiles: N tiles, possibly none.
+        vectors: (N, dim), unit length.
+        fresh: whether the source starts anew (tiles that the index has of it leave in the same
+            step), or these tiles join those.
+    """
+
+    source: SourceRecord
+    tiles: TileTable
+    vectors: npt.ArrayLike
+    fresh: bool = True
+
+    def check(self, dim: int) -> None:
+        """See that tiles and vectors are such and fit together.
+
+        Raises:
+            TileIndexError: they do not, or the vectors have not `dim` dimensions.
+        """
+        try:
+            self.tiles.check()
+        except ValueError as error:
+            raise TileIndexError(f"cannot be indexed: {error}", where=self.source.path) from error
+        shape = np.shape(self.vectors)
+        if shape != (len(self.tiles), dim):
+            raise TileIndexError(
+                f"vectors of shape {shape} for {len(self.tiles)} tiles, but the index holds "
+                f"vectors of {dim} dimensions",
+                where=self.source.path,
+            )
+        # Written so that NaN fails too.
+        if not (np.abs(np.linalg.norm(np.asarray(self.vectors), axis=1) - 1) < 1e-3).all():
+            raise TileIndexError("vectors that are not of unit length", where=self.source.path)
+
+
+def write_segments(
+    folder: Path, blocks: Sequence[Block], next_name: int
+) -> list[tuple[SegmentRecord, ...]]:
+    """Write a segment for each block that has tiles: on disk, but not yet named in the manifest.
+
+    Returns:
+        For each block its segment, or none; named from `next_name` on, one name a block.
+
+    Raises:
+        TileIndexError: the file system refuses. What is there already belongs to no manifest.
+    """
+    files: dict[Path, Writer] = {}
+    paths: list[tuple[Path, Path]] = []
+    for number, block in enumerate(blocks, next_name):
+        name = file_name(number)
+        vectors, table = folder / f"vectors/{name}.npy", folder / f"tiles/{name}.parquet"
+        paths.append((vectors, table))
+        if len(block.tiles):
+            files[vectors] = _vector_writer(block)
+            files[table] = _table_writer(block)
+    records = write_all(files)
+    segments: list[tuple[SegmentRecord, ...]] = []
+    for number, (block, (vectors, table)) in enumerate(zip(blocks, paths, strict=True), next_name):
+        tiles = block.tiles
+        if not len(tiles):
+            segments.append(())
+            continue
+        box = extent(np.asarray(tiles.bbox), np.asarray(tiles.lon), np.asarray(tiles.lat))
+        segments.append(
+            (SegmentRecord(file_name(number), len(tiles), records[table], records[vectors], box),)
+        )
+    return segments
+
+
+def _vector_writer(block: Block) -> Writer:
+    def write(file: IO[bytes]) -> None:
+        vectors = np.ascontiguousarray(block.vectors, np.float32)
+        np.save(file, vectors, allow_pickle=False)
+
+    return write
+
+
+def _table_writer(block: Block) -> Writer:
+    return lambda file: write_table(file, block.source.path, block.tiles)

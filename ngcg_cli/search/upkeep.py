@@ -1,0 +1,76 @@
+"""Keeping the graph up with the vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ngcg_cli.search import graph
+from ngcg_cli.search.format import GraphRecord, Manifest, SegmentRecord, Tuning, file_name
+from ngcg_cli.search.graph import Graph
+from ngcg_cli.search.ranking import BLOCK_ROWS
+from ngcg_cli.search.snapshot import Snapshot
+
+
+def with_graph(view: Snapshot, progress: Callable[[int], object] | None = None) -> Manifest:
+    """Build, extend, rebuild or drop the graph of a state, and measure what it costs.
+
+    Args:
+        view: the state; only the index's writer may call this.
+        progress: called with the number of vectors just added, now and then.
+
+    Returns:
+        The manifest to be committed; the state's own when there is nothing to do.
+    """
+    manifest, folder = view.manifest, view.folder
+    record = manifest.graph
+    if view.count < graph.MIN_TILES:
+        return replace(manifest, graph=None) if record else manifest
+    live = {segment.name: segment for segment in view.segments}
+    tree: Graph | None = None
+    held: tuple[tuple[str, int], ...] = ()
+    new: list[SegmentRecord] = []
+    if record and record.dim == manifest.model.dim:
+        dead = sum(tiles for name, tiles in record.segments if name not in live)
+        held = record.segments
+        in_graph = set(held)
+        new = [segment for name, segment in live.items() if (name, segment.tiles) not in in_graph]
+        if dead <= graph.MAX_DEAD * record.count:
+            room = record.count + sum(segment.tiles for segment in new)
+            tree = Graph.load(folder, record, room_for=room)
+        if tree and not new:
+            if record.tuning:
+                return manifest
+            return replace(manifest, graph=_tuned(view, record, None))
+    before = record.tuning if record and tree else None
+    if not tree:
+        tree, held, new = Graph.empty(manifest.model.dim, view.count), (), view.segments
+    for segment in new:
+        vectors = view.vectors(segment)
+        steps = range(0, segment.tiles, BLOCK_ROWS)
+        tree.add((vectors[i : i + BLOCK_ROWS] for i in steps), progress)
+    segments = (*held, *((segment.name, segment.tiles) for segment in new))
+    name = file_name(manifest.next_name)
+    file = tree.save(folder, f"graph/{name}.hnsw")
+    fresh = GraphRecord(name, manifest.model.dim, tree.count, segments, file)
+    del tree  # measuring loads it anew: once in memory is enough
+    fresh = _tuned(view, fresh, before)
+    return replace(manifest, graph=fresh, next_name=manifest.next_name + 1)
+
+
+def _tuned(view: Snapshot, record: GraphRecord, before: Tuning | None) -> GraphRecord:
+    """The record with what its graph needs and costs; measured, unless it has hardly grown."""
+    if before and record.count <= (1 + graph.MAX_GROWTH) * before.count:
+        return replace(record, tuning=before)
+    began = time.process_time()
+    tree = Graph.load(view.folder, record)
+    if not tree:
+        return record
+    load = time.process_time() - began
+    tree.drop(np.flatnonzero(view.rows_of(record) < 0))
+    rows = np.random.default_rng(0).permutation(view.count)[: 3 * graph.PROBES]
+    probes = graph.probes_between(view.take(rows))
+    return replace(record, tuning=graph.tune(tree, probes, view.blocks, load))
