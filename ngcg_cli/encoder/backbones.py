@@ -11,7 +11,7 @@ from ngcg_cli.errors import ModelError
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 #: Every supported `config.model_type`.
-MODEL_TYPES = ("smolvlm", "idefics3", "internvl")
+MODEL_TYPES = ("smolvlm", "idefics3", "internvl", "internvl_conv")
 #: Pillow's numbers, as `preprocessor_config.json` writes them.
 PILLOW_RESAMPLE: dict[int, Resample] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -22,6 +22,9 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "down_proj")
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+#: EfficientNet-Lite's own: (x - 127) / 128 on 0..255.
+_LITE_MEAN = (127 / 255,) * 3
+_LITE_STD = (128 / 255,) * 3
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,14 @@ def _internvl(name: str, hub_id: str | None, **more: Any) -> Backbone:
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
-        _smolvlm(
+        _internvl(
             "tiny",
             None,
-            model_type="smolvlm",
-            image_size=128,
+            model_type="internvl_conv",
+            image_size=256,
             image_tokens=16,
+            mean=_LITE_MEAN,
+            std=_LITE_STD,
             bundled="tiny",
         ),
         _smolvlm("smolvlm-256m", "HuggingFaceTB/SmolVLM-256M-Instruct"),
@@ -158,7 +163,7 @@ def derive_backbone(
     vision = config.vision_config
     size = _side(vision.image_size)
     grid = size // _side(vision.patch_size)
-    internvl = model_type == "internvl"
+    internvl = model_type in ("internvl", "internvl_conv")
     shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
     if size % _side(vision.patch_size) or grid % shuffle:
         raise ModelError(
@@ -178,6 +183,8 @@ def derive_backbone(
         for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
             if preprocessor.get(theirs):
                 more[ours] = tuple(preprocessor[theirs])
+    if model_type == "internvl_conv":
+        more = {"mean": _LITE_MEAN, "std": _LITE_STD, **more}
     return (_internvl if internvl else _smolvlm)(name, hub_id, **more)
 
 

@@ -22,6 +22,8 @@ def backbone_config(name: str) -> Any:
     """
     from transformers import AutoConfig
 
+    from ngcg_cli.encoder import convnet  # noqa: F401 -- registers the bundled model's classes
+
     backbone = BACKBONES.get(name)
     if backbone is None:
         raise ModelError(f"no backbone '{name}'", hint=f"Named are {', '.join(BACKBONES)}.")

@@ -20,7 +20,13 @@ import torch
 
 from ngcg_cli import __version__
 from ngcg_cli.encoder.encoder import Encoder, assemble
-from ngcg_cli.encoder.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_settings, load_lora
+from ngcg_cli.encoder.lora import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    adapter_settings,
+    load_lora,
+    merge_lora,
+)
 from ngcg_cli.encoder.module import POOLINGS, Pooling
 from ngcg_cli.encoder.weights import (
     Source,
@@ -36,6 +42,8 @@ from ngcg_cli.errors import ModelError
 
 FORMAT = 1
 STAMP = "ngcg.json"
+#: The folder of the adapter that ships with the bundled model, inside the model's own.
+BUNDLED_ADAPTER = "adapter"
 _POOLING = "pooling.safetensors"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -74,7 +82,7 @@ def load_encoder(
     else:
         source = resolve(name)
         _require_model(source.folder)
-        encoder = _load_model(source, pooling, dtype)
+        encoder = _load_named(source, pooling, dtype)
     encoder.module.to(place)
     if not trainable:
         encoder.module.to(dtype).requires_grad_(False)
@@ -95,6 +103,39 @@ def _require_model(folder: Path) -> None:
         if inside
         else f"Expected config.json or {ADAPTER_CONFIG}.",
     )
+
+
+def _load_named(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
+    """A model, together with the adapter that the bundled one carries in a folder of its own."""
+    encoder = _load_model(source, pooling, dtype)
+    folder = source.folder / BUNDLED_ADAPTER
+    if source.backbone is None or not (folder / ADAPTER_CONFIG).is_file():
+        return encoder
+    base = _read_stamp(folder / STAMP).get("base")
+    _check_base(base, encoder, folder)
+    if not merge_lora(encoder.module, folder):
+        load_lora(encoder.module, folder, trainable=False)
+    encoder.weights_digest = _adapted_digest(encoder, folder)
+    # What a further adapter is trained on is the model as it is used, its own adapter merged.
+    encoder.origin = _origin(source.name, encoder.weights_digest)
+    return encoder
+
+
+def _adapted_digest(encoder: Encoder, folder: Path) -> str:
+    learned = [folder / _POOLING] if encoder.module.pooling == "query" else []
+    files = digest_weights([folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS, *learned])
+    return hashlib.sha256((encoder.weights_digest + files).encode()).hexdigest()
+
+
+def _check_base(base: Any, encoder: Encoder, where: Path) -> None:
+    """See that `encoder` is what the adapter in `where` was trained on, as its stamp tells it."""
+    if encoder.weights_digest != base.get("weights"):
+        raise ModelError(
+            f"trained on {base['name']} with weights {str(base.get('weights'))[:12]}, "
+            f"but {encoder.name} now has weights {encoder.weights_digest[:12]}",
+            where=where,
+            hint="Train again on the base model that is here, or bring the old one back.",
+        )
 
 
 def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
@@ -133,23 +174,15 @@ def _load_adapted(
         encoder = _load_adapted(origin["name"], base_path, dtype)
     else:
         source = resolve(origin["name"], origin.get("revision"))
-        encoder = _load_model(source, stamp.get("pooling", "eos"), dtype)
-    if encoder.weights_digest != origin.get("weights"):
-        raise ModelError(
-            f"trained on {origin['name']} with weights {str(origin.get('weights'))[:12]}, "
-            f"but {encoder.name} now has weights {encoder.weights_digest[:12]}",
-            where=folder,
-            hint="Train again on the base model that is here, or bring the old one back.",
-        )
+        encoder = _load_named(source, stamp.get("pooling", "eos"), dtype)
+    _check_base(origin, encoder, folder)
     if "settings" in stamp:
         encoder.backbone = encoder.backbone.with_settings(stamp["settings"], folder / STAMP)
     load_lora(encoder.module, folder, trainable=trainable)
     if encoder.module.pooling == "query":
         _load_pooling(encoder, folder)
-    learned = [folder / _POOLING] if encoder.module.pooling == "query" else []
-    files = digest_weights([folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS, *learned])
     encoder.name = name
-    encoder.weights_digest = hashlib.sha256((encoder.weights_digest + files).encode()).hexdigest()
+    encoder.weights_digest = _adapted_digest(encoder, folder)
     if not trainable:
         # What a further adapter would be trained on is this checkpoint, not its base.
         encoder.origin = _origin(str(folder.resolve()), encoder.weights_digest)

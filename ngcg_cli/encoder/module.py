@@ -25,10 +25,12 @@ class _Parts:
 
 
 _SMOLVLM = _Parts("vision_model", "connector", "text_model")
+_INTERNVL = _Parts("vision_tower", "multi_modal_projector", "language_model")
 _PARTS = {
     "smolvlm": _SMOLVLM,
     "idefics3": _SMOLVLM,
-    "internvl": _Parts("vision_tower", "multi_modal_projector", "language_model"),
+    "internvl": _INTERNVL,
+    "internvl_conv": _INTERNVL,
 }
 
 

@@ -143,6 +143,8 @@ def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
     """
     from transformers import AutoConfig
 
+    from ngcg_cli.encoder import convnet  # noqa: F401 -- registers the bundled model's classes
+
     where = source.folder
     read_json(where / "config.json")
     try:

@@ -1,0 +1,208 @@
+"""EfficientNet-Lite as a vision tower that transformers' own classes can hold.
+
+transformers has no EfficientNet without squeeze-and-excitation, and the Lite family (EfficientNet,
+arXiv 1905.11946, adapted by its authors for mobile inference: no squeeze-and-excitation, ReLU6)
+is what sees well on a laptop's CPU. Registered with `AutoModel`, it takes the place of the ViT
+in `InternVLModel`: patch tokens out, row by row.
+
+Batch normalisation is folded into the convolutions: the tower is used frozen or tuned from trained
+weights, where its statistics would be fixed anyway, and folded it is faster and batch-independent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    InternVLConfig,
+    InternVLModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+#: Images that go through the convolutions together on a CPU: their activations stay in its cache,
+#: which is worth a factor of up to two against a batch of 16.
+CHUNK = 4
+#: Lite0's stages: kernel, stride, expansion, channels, blocks.
+LITE0 = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+class ConvTowerConfig(PreTrainedConfig):
+    """Shapes of the tower.
+
+    Args:
+        stages: (kernel, stride, expansion, channels, blocks) of each stage.
+        stem_channels: of the first convolution, which halves the sides.
+        head_channels: of the 1 x 1 convolution at the end.
+        detail_stage: the stage whose output, at half the patch size, joins each token with its
+            2 x 2 cells: what is small is gone from the last map.
+        image_size: pixels a side, a multiple of `patch_size`.
+    """
+
+    model_type = "ngcg_convnet"
+
+    def __init__(
+        self,
+        stages: Any = LITE0,
+        stem_channels: int = 32,
+        head_channels: int = 1280,
+        detail_stage: int = 4,
+        image_size: int = 256,
+        **more: Any,
+    ) -> None:
+        self.stages = [list(stage) for stage in stages]
+        self.stem_channels = stem_channels
+        self.head_channels = head_channels
+        self.detail_stage = detail_stage
+        self.image_size = image_size
+        self.patch_size = 32
+        self.hidden_size = head_channels + 4 * self.stages[detail_stage][3]
+        self.num_channels = 3
+        super().__init__(**more)
+
+
+class _Conv(nn.Conv2d):
+    """A convolution with TensorFlow's "same" padding on even sides, then ReLU6 where asked."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1, act: bool
+    ) -> None:
+        padding = (kernel - 1) // 2 if stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride, padding, groups=groups)
+        spare = kernel - 2
+        self._pad = (spare // 2, spare - spare // 2) * 2 if stride == 2 else None
+        self._act = act
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self._pad:
+            image = functional.pad(image, self._pad)
+        if not _learning(self, image) and _fusible(image):
+            # One pass over memory for convolution, bias and ReLU6, as torch's compiler emits it.
+            name, bounds = ("hardtanh", [0.0, 6.0]) if self._act else ("none", [])
+            fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
+                image.contiguous(memory_format=torch.channels_last),
+                self.weight,
+                self.bias,
+                list(self.padding),
+                list(self.stride),
+                [1, 1],
+                self.groups,
+                name,
+                bounds,
+                "",
+            )
+            return fused
+        image = super().forward(image)
+        return functional.relu6(image) if self._act else image
+
+
+def _learning(module: nn.Module, image: Tensor) -> bool:
+    """Whether gradients will flow back through here; a frozen tower in training needs none."""
+    if not torch.is_grad_enabled():
+        return False
+    return image.requires_grad or any(weight.requires_grad for weight in module.parameters())
+
+
+def _fusible(image: Tensor) -> bool:
+    return (
+        image.device.type == "cpu"
+        and image.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
+
+
+class Block(nn.Module):
+    """An inverted residual: widen, convolve each channel, narrow."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.expand = _Conv(inputs, inner, 1, act=True) if expansion > 1 else nn.Identity()
+        self.depthwise = _Conv(inner, inner, kernel, stride, groups=inner, act=True)
+        self.project = _Conv(inner, outputs, 1, act=False)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        out: Tensor = self.project(self.depthwise(self.expand(image)))
+        return image + out if self.residual else out
+
+
+class ConvTower(PreTrainedModel):
+    """Pixels (B, 3, S, S) to patch tokens (B, (S / 32)^2, hidden_size), row by row."""
+
+    config_class = ConvTowerConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "tower"
+    _no_split_modules = ["Block"]  # noqa: RUF012 -- transformers' own attribute
+    _supports_sdpa = True  # there is no attention in it to support
+    _supports_flash_attn = True
+
+    def __init__(self, config: ConvTowerConfig) -> None:
+        super().__init__(config)
+        self.stem = _Conv(3, config.stem_channels, 3, 2, act=True)
+        stages, channels = [], config.stem_channels
+        for kernel, stride, expansion, outputs, blocks in config.stages:
+            stage = []
+            for number in range(blocks):
+                step = stride if number == 0 else 1
+                stage.append(Block(channels, outputs, kernel, step, expansion))
+                channels = outputs
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.ModuleList(stages)
+        self.head = _Conv(channels, config.head_channels, 1, act=True)
+        self.post_init()
+
+    def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        """Pixels to tokens; keyword arguments of other towers are accepted and have no meaning."""
+        whole = pixel_values.device.type != "cpu" or _learning(self, pixel_values)
+        chunks = pixel_values.split(len(pixel_values) if whole else CHUNK)
+        tokens = torch.cat([self._tokens(chunk) for chunk in chunks])
+        return BaseModelOutputWithPooling(last_hidden_state=tokens)
+
+    def _tokens(self, image: Tensor) -> Tensor:
+        image = self.stem(image.contiguous(memory_format=torch.channels_last))
+        detail = image
+        for number, stage in enumerate(self.stages):
+            image = stage(image)
+            if number == self.config.detail_stage:
+                detail = image
+        cells = functional.pixel_unshuffle(detail, 2)
+        return torch.cat([self.head(image), cells], 1).flatten(2).transpose(1, 2)
+
+
+class ConvInternVLConfig(InternVLConfig):
+    """InternVL's config around the tower: InternVL's own knows no other tower than its ViT."""
+
+    model_type = "internvl_conv"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        **InternVLConfig.sub_configs_defaults,
+        "vision_config": ConvTowerConfig,
+    }
+
+
+class ConvInternVLModel(InternVLModel):
+    """InternVL's base model with the tower in place of its ViT; nothing else differs."""
+
+    config_class = ConvInternVLConfig
+
+
+for _config, _model in ((ConvTowerConfig, ConvTower), (ConvInternVLConfig, ConvInternVLModel)):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModel.register(_config, _model, exist_ok=True)

@@ -1,0 +1,196 @@
+"""The bundled model's kind: a convolutional tower in InternVL's classes, and its own adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ngcg_cli.encoder import checkpoint, convnet, weights
+from ngcg_cli.encoder.backbones import BACKBONES
+from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+from ngcg_cli.encoder.convnet import ConvInternVLConfig, ConvTower, ConvTowerConfig
+from ngcg_cli.encoder.encoder import Encoder, build_encoder
+from ngcg_cli.encoder.lora import LoraSettings, add_lora, load_lora, merge_lora
+from ngcg_cli.errors import ModelError
+
+STAGES = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 2), (5, 2, 2, 12, 1), (5, 2, 2, 16, 1), (3, 2, 2, 16, 1))
+TEXTS = ["a red roof", "boats in the harbour"]
+
+
+def _tower_config() -> ConvTowerConfig:
+    return ConvTowerConfig(STAGES, 8, 24, detail_stage=3, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def tower() -> ConvTower:
+    torch.manual_seed(3)
+    tower = ConvTower(_tower_config()).eval()
+    for parameter in tower.parameters():  # so that ReLU6 and biases have something to do
+        torch.nn.init.normal_(parameter, std=0.3)
+    return tower
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_dir: Path) -> Path:
+    """A model directory of that kind, with random weights."""
+    tokenizer = json.loads((tokenizer_dir / "tokenizer.json").read_text())
+    size = len(tokenizer["model"]["vocab"]) + len(tokenizer["added_tokens"])
+    text = {
+        "model_type": "llama",
+        "vocab_size": size,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    config: Any = ConvInternVLConfig
+    torch.manual_seed(5)
+    encoder = build_encoder(
+        config(
+            vision_config=_tower_config(), text_config=text, vision_feature_select_strategy="full"
+        ),
+        tokenizer_dir,
+    )
+    out: Path = save_checkpoint(encoder, tmp_path_factory.mktemp("conv") / "model")
+    return out
+
+
+def _pixels(count: int) -> torch.Tensor:
+    return torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def _images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 70, 50, 3), dtype=np.uint8)
+
+
+def _vectors(encoder: Encoder) -> np.ndarray:
+    return np.concatenate([encoder.encode_texts(TEXTS), encoder.encode_images(_images())])
+
+
+def test_the_fused_way_gives_the_plain_ways_tokens(
+    tower: ConvTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = _pixels(convnet.CHUNK + 1)
+    with torch.inference_mode():
+        fused = tower(pixels).last_hidden_state
+        monkeypatch.setattr(convnet, "_fusible", lambda image: False)
+        plain = tower(pixels).last_hidden_state
+    assert fused.shape == (convnet.CHUNK + 1, 4, 24 + 4 * 16)
+    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_tokens_run_row_by_row(tower: ConvTower) -> None:
+    """What changes in a corner of the image changes that corner's token most."""
+    pixels = torch.zeros(1, 3, 64, 64)
+    marked = pixels.clone()
+    marked[..., 8:24, 40:56] = 2.0  # upper right
+    with torch.inference_mode():
+        difference = tower(marked).last_hidden_state - tower(pixels).last_hidden_state
+    assert int(difference.abs().sum(-1).argmax()) == 1
+
+
+def test_gradients_flow_where_they_are_wanted_and_only_there(tower: ConvTower) -> None:
+    tower.requires_grad_(True)
+    tower(_pixels(2)).last_hidden_state.sum().backward()
+    gradients = [parameter.grad for parameter in tower.parameters()]
+    assert all(gradient is not None for gradient in gradients)
+    tower.zero_grad(set_to_none=True)
+    tower.requires_grad_(False)
+    assert not tower(_pixels(2)).last_hidden_state.requires_grad
+
+
+def test_a_saved_model_comes_back_through_the_common_way(folder: Path) -> None:
+    encoder = load_encoder(folder, "cpu")
+    assert isinstance(encoder.module.vision, ConvTower)
+    assert (encoder.image_size, encoder.backbone.image_tokens) == (64, 1)
+    vectors = _vectors(encoder)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(vectors, _vectors(load_encoder(folder, "cpu")), atol=1e-6)
+
+
+def test_batch_mates_do_not_change_a_vector(folder: Path) -> None:
+    encoder, images = load_encoder(folder, "cpu"), _images()
+    whole = encoder.encode_images(images)
+    for size in (1, 3, 5):
+        np.testing.assert_allclose(encoder.encode_images(images, size), whole, atol=1e-5)
+
+
+@pytest.fixture(params=[True, False], ids=["dora", "lora"])
+def adapted(folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """A copy of the model, and an adapter that was trained on it and moves its vectors."""
+    model = Path(shutil.copytree(folder, tmp_path / "tiny"))
+    encoder = load_encoder(model, "cpu", trainable=True)
+    before = _vectors(encoder)
+    add_lora(encoder.module, LoraSettings(dora=request.param))
+    with torch.no_grad():
+        for name, parameter in encoder.module.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+    assert np.abs(_vectors(encoder) - before).max() > 1e-2
+    return model, save_checkpoint(encoder, tmp_path / "adapter")
+
+
+def test_merging_without_peft_is_pefts_merge(adapted: tuple[Path, Path]) -> None:
+    model, adapter = adapted
+    ours, theirs = (load_encoder(model, "cpu", trainable=True) for _ in range(2))
+    assert merge_lora(ours.module, adapter)
+    load_lora(theirs.module, adapter, trainable=False)
+    np.testing.assert_allclose(_vectors(ours), _vectors(theirs), atol=1e-5)
+
+
+def test_an_adapter_of_another_make_is_left_to_peft(adapted: tuple[Path, Path]) -> None:
+    model, adapter = adapted
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    for change in ({"use_rslora": True}, {"bias": "all"}, {"rank_pattern": {"q_proj": 2}}):
+        (adapter / "adapter_config.json").write_text(json.dumps(settings | change))
+        encoder = load_encoder(model, "cpu")
+        before = _vectors(encoder)
+        assert not merge_lora(encoder.module, adapter)
+        np.testing.assert_array_equal(_vectors(encoder), before)
+
+
+def test_the_bundled_model_is_used_with_its_adapter(
+    adapted: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, adapter = adapted
+    want = _vectors(load_encoder(adapter, "cpu"))
+    shutil.copytree(adapter, model / "adapter")
+    bundled = dataclasses.replace(BACKBONES["tiny"], bundled="tiny", name="tiny")
+    monkeypatch.setitem(BACKBONES, "tiny", bundled)
+    monkeypatch.setattr(weights, "_MODELS", model.parent)
+    stamp = json.loads((model / "ngcg.json").read_text())
+    assert "settings" in stamp  # which make the declaration fit this small one
+
+    encoder = load_encoder("tiny", "cpu")
+    np.testing.assert_allclose(_vectors(encoder), want, atol=1e-5)
+    alone = load_encoder(model, "cpu")
+    assert encoder.fingerprint != alone.fingerprint
+    # Training starts from there, with a fresh adapter whose base is `tiny` as it is used.
+    further = load_encoder("tiny", "cpu", trainable=True)
+    add_lora(further.module)
+    np.testing.assert_allclose(_vectors(further), want, atol=1e-5)
+    saved = save_checkpoint(further, tmp_path / "further")
+    assert json.loads((saved / "ngcg.json").read_text())["base"]["name"] == "tiny"
+    np.testing.assert_allclose(_vectors(load_encoder(saved, "cpu")), want, atol=1e-5)
+
+
+def test_a_bundled_adapter_of_another_base_is_refused(
+    adapted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, adapter = adapted
+    shutil.copytree(adapter, model / checkpoint.BUNDLED_ADAPTER)
+    stamp_path = model / "adapter/ngcg.json"
+    stamp = json.loads(stamp_path.read_text())
+    stamp["base"]["weights"] = "0" * 64
+    stamp_path.write_text(json.dumps(stamp))
+    monkeypatch.setattr(weights, "_MODELS", model.parent)
+    with pytest.raises(ModelError, match="trained on"):
+        load_encoder("tiny", "cpu")
