@@ -91,9 +91,9 @@ def _swaps(key: str, shown: list[Feature]) -> Iterator[tuple[str, str, str]]:
             if other not in others and f[1] in COLOURS[f[0]]:
                 yield kind, f[1], other
     if verb in ("count", "moored", "parked") and f[-1].isdigit():
-        for other in (int(f[-1]) - 1, int(f[-1]) + 1):
-            if 2 <= int(f[-1]) <= 5 and 2 <= other <= 5:
-                yield "count", f[-1], str(other)
+        for near in (int(f[-1]) - 1, int(f[-1]) + 1):
+            if 2 <= int(f[-1]) <= 5 and 2 <= near <= 5:
+                yield "count", f[-1], str(near)
     if verb == "side":
         kind = "left or right" if f[4] in ("left", "right") else "above or below"
         yield kind, f[4], _OPPOSITE[f[4]]
@@ -176,6 +176,13 @@ def write(folder: Path, seeds: range, size: int = 150) -> None:
                     "contrasts": [[c.kind, c.true, c.false] for c in fine]}  # fmt: skip
             out.write(json.dumps(fact) + "\n")
             out.flush()
+
+
+def read_contrasts(folder: Path) -> tuple[np.ndarray, list[list[tuple[str, str]]]]:
+    """What `write` left: the images, memory-mapped, and each one's (true, false) captions."""
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    facts = map(json.loads, (folder / "captions.jsonl").read_text().splitlines())
+    return images, [[(true, false) for _, true, false in fact["contrasts"]] for fact in facts]
 
 
 def main() -> None:

@@ -26,10 +26,12 @@ class Part:
     Attributes:
         images: uint8 RGB of shape (N, 150, 150, 3), memory-mapped.
         captions: N tuples of sentences.
+        scenes: N names of the scenes, where the origin tells them.
     """
 
     images: np.ndarray
     captions: list[tuple[str, ...]]
+    scenes: list[str]
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -42,33 +44,41 @@ def _rgb(data: bytes) -> np.ndarray:
     return np.asarray(image)
 
 
-def _store(folder: Path, images: list[np.ndarray], captions: list[tuple[str, ...]]) -> None:
+def _store(
+    folder: Path,
+    images: list[np.ndarray],
+    captions: list[tuple[str, ...]],
+    scenes: list[str] | None = None,
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", np.stack(images))
+    (folder / "scenes.json").write_text(json.dumps(scenes or []))
     # Written last: its presence says that the part is whole.
     (folder / "captions.json").write_text(json.dumps(captions))
 
 
 def _load(folder: Path) -> Part:
     captions = [tuple(c) for c in json.loads((folder / "captions.json").read_text())]
+    scenes = json.loads((folder / "scenes.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    return Part(images, captions)
+    return Part(images, captions, scenes)
 
 
 def photographs(archive: Path, cache: Path) -> Part:
-    """The images of a tar file, captioned where it holds a `captions.jsonl`."""
+    """The images of a tar file with a `captions.jsonl` that names image, captions and scene."""
     if not (cache / "captions.json").exists():
         with tarfile.open(archive) as tar:
             files = {m.name: tar.extractfile(m) for m in tar.getmembers() if m.isfile()}
             contents = {name: stream.read() for name, stream in files.items() if stream}
-        listing = next((n for n in contents if n.endswith("captions.jsonl")), None)
-        if listing is None:
-            rows = [(name, ()) for name in sorted(contents) if name.endswith(".jpg")]
-        else:
-            root = listing.removesuffix("captions.jsonl")
-            lines = [json.loads(line) for line in contents[listing].decode().splitlines()]
-            rows = [(root + row["image"], tuple(row["captions"])) for row in lines]
-        _store(cache, [_rgb(contents[name]) for name, _ in rows], [c for _, c in rows])
+        listing = next(name for name in contents if name.endswith("captions.jsonl"))
+        root = listing.removesuffix("captions.jsonl")
+        rows = [json.loads(line) for line in contents[listing].decode().splitlines()]
+        _store(
+            cache,
+            [_rgb(contents[root + row["image"]]) for row in rows],
+            [tuple(row["captions"]) for row in rows],
+            [row["scene"] for row in rows],
+        )
     return _load(cache)
 
 

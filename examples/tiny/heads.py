@@ -1,7 +1,9 @@
-"""Training of the two small heads that join the teachers' spaces (seconds, no images)."""
+"""Training of the two small heads (a minute or two, no images), and the losses of the recipe."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,48 +18,93 @@ WIDTH = 256
 TEMPERATURE = 0.07
 BATCH = 1024
 EPOCHS = 24
+#: Sentences of the scenes' lexicon in each batch, and the weight of their term.
+LEXICON = 256
+LEXICON_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Sentences that are true of every image of a scene.
+
+    Attributes:
+        sentences: L of them; one may stand under several scenes.
+        scenes: (L,) number of each one's scene.
+        images: (N,) number of each captioned image's scene.
+    """
+
+    sentences: list[str]
+    scenes: np.ndarray
+    images: np.ndarray
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(L,) float64 with which each is drawn: scenes alike, however many words they have."""
+        weights = 1 / np.bincount(self.scenes)[self.scenes]
+        return weights / weights.sum()
 
 
 def train_heads(
-    pooled: np.ndarray, sentences: np.ndarray, captions: list[list[int]], path: Path, seed: int = 0
+    views: Sequence[np.ndarray],
+    texts: np.ndarray,
+    captions: Sequence[Sequence[int]],
+    lexicon: Lexicon,
+    lexicon_texts: np.ndarray,
+    path: Path,
+    seed: int = 0,
 ) -> tuple[Head, Head]:
     """The two heads, trained with symmetric InfoNCE; equal captions count as positives.
 
     Args:
-        pooled: (N, 1280) features of the captioned images.
-        sentences: (M, 384) features of the distinct sentences.
+        views: (N, 1280) features of the captioned images, one array for each view of them.
+        texts: (M, 384) features of the distinct sentences.
         captions: for each image, the indices of its sentences.
+        lexicon: what else is true of the images.
+        lexicon_texts: (L, 384) features of its sentences.
         path: where the heads are kept; read from there when the file exists.
         seed: of the initial weights and the order of the pairs.
     """
-    torch.manual_seed(seed)
-    see, read = Head(pooled.shape[1], WIDTH), Head(sentences.shape[1], WIDTH)
     if path.exists():
-        for name, head in (("see", see), ("read", read)):
-            stored = load_file(path)
-            head.load_state_dict(
-                {k.removeprefix(f"{name}."): v for k, v in stored.items() if k.startswith(name)}
-            )
-        return see.eval(), read.eval()
-    images, texts = torch.from_numpy(pooled), torch.from_numpy(sentences)
+        return load_heads(path)
+    torch.manual_seed(seed)
+    seen = [torch.from_numpy(view) for view in views]
+    said, told = torch.from_numpy(texts), torch.from_numpy(lexicon_texts)
+    see, read = Head(seen[0].shape[1], WIDTH), Head(said.shape[1], WIDTH)
+    see.level(seen[0])  # sentences come from one model as unit vectors: they are level already
+    both = torch.nn.ModuleDict({"see": see, "read": read})
     pairs = torch.tensor([(i, c) for i, own in enumerate(captions) for c in set(own)])
-    parameters = [*see.parameters(), *read.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05)
+    scene_of, lexicon_scene = torch.from_numpy(lexicon.images), torch.from_numpy(lexicon.scenes)
+    shares = torch.from_numpy(lexicon.shares)
+    optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3, weight_decay=0.05)
     steps = EPOCHS * len(pairs) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     for step in range(steps):
-        chosen = pairs[torch.randint(len(pairs), (BATCH,))]
-        scores = see(images[chosen[:, 0]]) @ read(texts[chosen[:, 1]]).T / TEMPERATURE
-        loss = multi_positive(scores, same(chosen[:, 0]) | same(chosen[:, 1]))
+        rows, chosen = pairs[torch.randint(len(pairs), (BATCH,))].T
+        words = torch.multinomial(shares, min(LEXICON, len(shares)))
+        images = see(seen[step % len(seen)][rows])
+        sentences = read(torch.cat([said[chosen], told[words]]))
+        scores = images @ sentences.T / TEMPERATURE
+        of_scene = scene_of[rows][:, None] == lexicon_scene[words][None]
+        loss = multi_positive(scores[:, :BATCH], same(rows) | same(chosen))
+        loss = loss + LEXICON_WEIGHT * many_positives(scores[:, BATCH:], of_scene)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
             print(f"heads: step {step}/{steps}, loss {loss.item():.3f}", flush=True)
-    both = {f"see.{k}": v for k, v in see.state_dict().items()}
-    save_file(both | {f"read.{k}": v for k, v in read.state_dict().items()}, path)
+    save_file(both.state_dict(), path)
     return see.eval(), read.eval()
+
+
+def load_heads(path: Path) -> tuple[Head, Head]:
+    """The heads of images and of sentences that `train_heads` has kept in `path`."""
+    state, heads = load_file(path), []
+    for name in ("see", "read"):
+        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        heads.append(Head(len(own["mean"]), WIDTH))
+        heads[-1].load_state_dict(own)
+    return heads[0].eval(), heads[1].eval()
 
 
 def same(keys: Tensor) -> Tensor:
@@ -75,3 +122,13 @@ def multi_positive(scores: Tensor, positive: Tensor) -> Tensor:
     target = positive.float() / positive.sum(1, keepdim=True)
     rows = functional.cross_entropy(scores, target)
     return (rows + functional.cross_entropy(scores.T, target)) / 2
+
+
+def many_positives(scores: Tensor, positive: Tensor) -> Tensor:
+    """The same for (A, B) scores; rows and columns without a positive are left out."""
+    terms = []
+    for side, true in ((scores, positive.float()), (scores.T, positive.T.float())):
+        held = true.sum(1) > 0
+        target = true[held] / true[held].sum(1, keepdim=True)
+        terms.append(functional.cross_entropy(side[held], target))
+    return (terms[0] + terms[1]) / 2

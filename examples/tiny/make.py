@@ -2,8 +2,9 @@
 
     bash examples/tiny/make.sh DATA runs/tiny
 
-DATA holds `rsicd150/train.tar` and `rsicd150/val.tar`. Every stage leaves its result in OUT and is
-not done again; the training resumes where it stopped.
+DATA holds `rsicd150/train.tar` and `rsicd150/val.tar`; OUT/sources the vocabularies that make.sh
+fetches. Every stage leaves its result in OUT and is not done again; the training resumes where it
+stopped.
 """
 
 from __future__ import annotations
@@ -16,30 +17,44 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from tokenizers import Tokenizer
 
+from examples.tiny.contrasts import read_contrasts, taught, write
 from examples.tiny.corpus import Part, drawn, photographs
-from examples.tiny.distil import BATCH, Batches, Lesson, Student, make_step
-from examples.tiny.heads import train_heads
-from examples.tiny.teachers import Head, components, read, see
+from examples.tiny.distil import step
+from examples.tiny.features import pooled, see
+from examples.tiny.glosses import synsets
+from examples.tiny.heads import WIDTH, Lexicon, train_heads
+from examples.tiny.lessons import Batches, Contrasted, Drawn, Photographs, Said
+from examples.tiny.mapped import mapped
+from examples.tiny.scenes import lexicon
+from examples.tiny.teachers import Head, read
 from examples.tiny.tokenizer import SPECIAL, VOCABULARY, train_tokenizer
+from examples.tiny.tower import imagenet_tower
+from examples.tiny.words import kept, sentences, vectors
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+from ngcg_cli.encoder.convnet import ConvInternVLConfig, ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.loop import LoopSettings, fit
 
-PARTS = ("train", "drawn")
-#: The heads see so many drawn tiles; the student learns those from their captions alone.
-HEADS_DRAWN = 2000
+#: How often the tower sees each photograph: as it is, and as a turned crop.
+VIEWS = 2
+CONTRAST_SEED = 2_000_000
+#: Of a token's embedding at the start: what Llama's own random ones of this width have.
+EMBEDDING_NORM = 0.32
 
 
 @dataclass(frozen=True)
 class Recipe:
     """The sizes of a run; the defaults are those of the shipped weights."""
 
-    steps: int = 730
+    steps: int = 600
     drawn: int = 8000
+    contrasts: int = 8000
+    words: int = 53_248
     lr: float = 1e-3
     seed: int = 0
 
@@ -47,24 +62,25 @@ class Recipe:
 def main(
     data: Annotated[Path, typer.Option(help="Folder with rsicd150/train.tar and val.tar.")],
     out: Annotated[Path, typer.Option(help="Folder for caches, run and result.")],
-    steps: Annotated[int, typer.Option(help="Training steps of 160 images.")] = Recipe.steps,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = Recipe.steps,
     drawn_tiles: Annotated[int, typer.Option("--drawn", help="Drawn tiles.")] = Recipe.drawn,
+    contrasts: Annotated[
+        int, typer.Option(help="Drawn tiles with false captions.")
+    ] = Recipe.contrasts,
+    words: Annotated[int, typer.Option(help="Sentences beyond the captions.")] = Recipe.words,
     seed: Annotated[int, typer.Option()] = Recipe.seed,
     threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
 ) -> None:
     """Make `tiny`: OUT/run/last is the checkpoint, OUT/tiny its 16-bit form that ships."""
     torch.set_num_threads(threads)
-    recipe = Recipe(steps=steps, drawn=drawn_tiles, seed=seed)
+    recipe = Recipe(steps=steps, drawn=drawn_tiles, contrasts=contrasts, words=words, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
-    parts = {
-        "train": photographs(data / "rsicd150/train.tar", out / "train"),
-        "drawn": drawn(recipe.drawn, 0, out / "drawn"),
-        "val": photographs(data / "rsicd150/val.tar", out / "val"),
-    }
-    sentences = sorted({c for name in PARTS for own in parts[name].captions for c in own})
-    train_tokenizer(sentences, out / "tokenizer")
-    batches, map_scale, encoder = _lessons(parts, sentences, out, recipe)
-    student = Student(encoder)
+    tower = imagenet_tower()
+    train = photographs(data / "rsicd150/train.tar", out / "train")
+    val = photographs(data / "rsicd150/val.tar", out / "val")
+    batches, encoder = _prepare(train, tower, out, recipe)
+    val_tokens = see(tower, val.images, out / "val/view-0.npy")
+    pooled(val_tokens, out / "val/pooled-0.npy")  # for `paraphrases.py --teacher`
     settings = LoopSettings(
         steps=recipe.steps,
         lr=recipe.lr,
@@ -72,92 +88,123 @@ def main(
         warmup=0.05,
         floor=0.01,
         weight_decay=0.05,
-        ema=0.995,
+        ema=0.98,
         seed=recipe.seed,
         log_every=10,
         save_every=50,
         validate_every=100,
     )
     fit(
-        student,
+        encoder.module,
         batches,
-        make_step(map_scale),
+        step,
         settings,
         out / "run",
-        validate=lambda module, step: _validate(encoder, parts["val"]),
+        validate=lambda module, step: _validate(encoder, val, val_tokens),
         save=lambda module, folder, figures: _save(encoder, folder, figures),
         resume=True,
-        identity={"drawn": recipe.drawn, "batch": BATCH},
+        identity={"drawn": recipe.drawn, "contrasts": recipe.contrasts, "words": recipe.words},
     )
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((out / "run/last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(out / "run/last"))
-    final.name, final.origin = "tiny", None  # made from random weights: it has no base
+    final.name, final.origin = "tiny", None  # it is no one's further training: it has no base
     save_checkpoint(final, out / "tiny", {"metrics": figures}, dtype=torch.float16)
     typer.echo(json.dumps(figures))
 
 
-def _lessons(
-    parts: dict[str, Part], sentences: list[str], out: Path, recipe: Recipe
-) -> tuple[Batches, float, Encoder]:
-    """What the teachers say of every part, ready to be drawn batches from."""
-    mean, axes = components(parts["train"], out / "components.npy")
-    maps, pooled = see(parts["train"], mean, axes, out / "train")
-    _, pooled_val = see(parts["val"], mean, axes, out / "val")
-    some = Part(parts["drawn"].images[:HEADS_DRAWN], parts["drawn"].captions[:HEADS_DRAWN])
-    _, pooled_drawn = see(some, mean, axes, out / "drawn")
-    texts = read(sentences, out / "sentences.npy")
-    number = {sentence: at for at, sentence in enumerate(sentences)}
-    numbers = {
-        name: [tuple(number[c] for c in own) for own in parts[name].captions] for name in PARTS
-    }
-    look, say = train_heads(
-        np.concatenate([pooled, pooled_drawn]),
-        texts,
-        [list(own) for own in numbers["train"] + numbers["drawn"][:HEADS_DRAWN]],
-        out / "heads.safetensors",
-        recipe.seed,
+def _prepare(train: Part, tower: ConvTower, out: Path, recipe: Recipe) -> tuple[Batches, Encoder]:
+    """All that is learned from, and the student at its start."""
+    tiles = drawn(recipe.drawn, 0, out / "drawn")
+    contrasted = out / "contrasts"
+    write(contrasted, range(CONTRAST_SEED, CONTRAST_SEED + recipe.contrasts))
+    contrast_images, pairs = read_contrasts(contrasted)
+    # Some combinations of known words are kept out, to be measured on later.
+    spoken = [tuple(text for text in own if taught(text)) for own in tiles.captions]
+    captions = sorted({text for own in [*train.captions, *tiles.captions] for text in own})
+
+    sources = out / "sources"
+    said = sentences(sources / "id-tagging-schema", sources / "wordnet")
+    sample = np.random.default_rng(0).permutation(len(said))[: recipe.words]
+    said = [said[n] for n in sample]
+    told = lexicon(synsets(sources / "wordnet"), mapped(sources / "id-tagging-schema"))
+    scenes = sorted(told)
+    rows = [(n, text) for n, scene in enumerate(scenes) for text in kept(told[scene])]
+    lexical = Lexicon(
+        [text for _, text in rows],
+        np.array([n for n, _ in rows]),
+        np.array([scenes.index(scene) for scene in train.scenes]),
     )
-    _tell_teachers(parts["val"], pooled_val, look, say, out)
-    with torch.inference_mode():
-        text_vectors = say(torch.from_numpy(texts)).numpy()
-        vectors = look(torch.from_numpy(pooled)).numpy()
+    train_tokenizer([*captions, *said, *lexical.sentences], out / "tokenizer")
+
+    views = [see(tower, train.images, out / f"train/view-{n}.npy", n) for n in range(VIEWS)]
+    means = [pooled(view, out / f"train/pooled-{n}.npy") for n, view in enumerate(views)]
+    caption_texts = read(captions, out / "captions.npy")
+    lexicon_texts = read(lexical.sentences, out / "lexicon.npy")
+    number = {text: n for n, text in enumerate(captions)}
+    own = [tuple(number[text] for text in texts) for texts in train.captions]
+    look, say = train_heads(
+        means, caption_texts, own, lexical, lexicon_texts, out / "heads.safetensors", recipe.seed
+    )
     torch.manual_seed(recipe.seed)
     encoder = build_encoder(
         student_config(), out / "tokenizer", name="tiny", backbone=BACKBONES["tiny"]
     )
-    photographs_lesson = Lesson(np.array(parts["train"].images), numbers["train"], maps, vectors)
-    drawn_lesson = Lesson(np.array(parts["drawn"].images), numbers["drawn"])
-    scale = float((maps[:1000].astype(np.float32) ** 2).mean())
+    encoder.module.vision.load_state_dict(tower.state_dict())
+    encoder.module.vision.requires_grad_(False)
+    _name_tokens(encoder, say, out)
     batches = Batches(
-        photographs_lesson, drawn_lesson, sentences, text_vectors, encoder, recipe.seed
+        Photographs(views, own, _asked(look, means[0])),
+        Drawn(
+            see(tower, tiles.images, out / "drawn/view-0.npy"),
+            [tuple(number[text] for text in texts) for texts in spoken],
+        ),
+        Contrasted(see(tower, contrast_images, contrasted / "view-0.npy"), pairs),
+        Said(captions, _asked(say, caption_texts)),
+        lexical,
+        _asked(say, lexicon_texts),
+        Said(said, _asked(say, vectors(said, out / "words").astype(np.float32))),
+        encoder,
     )
-    return batches, scale, encoder
+    return batches, encoder
+
+
+@torch.no_grad()
+def _name_tokens(encoder: Encoder, say: Head, out: Path) -> None:
+    """Let each token's embedding start as what the text head says of its spelling.
+
+    Most words are rare in the captions; so they start with a meaning instead of with noise.
+    """
+    tokenizer = Tokenizer.from_file(str(out / "tokenizer/tokenizer.json"))
+    spelled = [tokenizer.decode([n]).strip() or "." for n in range(tokenizer.get_vocab_size())]
+    means = say(torch.from_numpy(read(spelled, out / "tokens.npy")))
+    embedding = encoder.module.language.get_input_embeddings().weight
+    at = slice(len(SPECIAL), None)
+    embedding[at] = EMBEDDING_NORM * means[at]
+
+
+@torch.inference_mode()
+def _asked(head: Head, features: np.ndarray) -> np.ndarray:
+    """What a head says of features (N, F): unit vectors (N, 256)."""
+    vectors: np.ndarray = head(torch.from_numpy(features)).numpy()
+    return vectors
 
 
 def student_config() -> Any:
-    """SmolVLM's architecture, small: 8 vision layers of 192, 4 language layers of 256."""
-    from transformers import SmolVLMConfig
-
+    """InternVL's architecture, small: the convolutional tower, 4 language layers of 256."""
     # transformers' annotations leave out the arguments that every config takes.
-    config: Any = SmolVLMConfig
+    config: Any = ConvInternVLConfig
     return config(
-        image_token_id=SPECIAL.index("<image>"),
-        pad_token_id=0,
-        scale_factor=2,
-        vision_config={
-            "hidden_size": 192,
-            "intermediate_size": 768,
-            "num_hidden_layers": 8,
-            "num_attention_heads": 3,
-            "image_size": 128,
-            "patch_size": 16,
-        },
+        vision_config=ConvTowerConfig(),
+        image_token_id=SPECIAL.index("<IMG_CONTEXT>"),
+        image_seq_length=16,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
         text_config={
             "model_type": "llama",
             "vocab_size": VOCABULARY,
-            "hidden_size": 256,
-            "intermediate_size": 1024,
+            "hidden_size": WIDTH,
+            "intermediate_size": 4 * WIDTH,
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
@@ -169,32 +216,23 @@ def student_config() -> Any:
     )
 
 
-def _validate(encoder: Encoder, val: Part) -> dict[str, float]:
-    return _recall(
-        val,
-        encoder.encode_images(np.array(val.images), batch_size=64),
-        encoder.encode_texts([c for own in val.captions for c in own], batch_size=256),
-    )
-
-
-def _recall(val: Part, images: np.ndarray, captions: np.ndarray) -> dict[str, float]:
+def _validate(encoder: Encoder, val: Part, tokens: np.ndarray) -> dict[str, float]:
+    with torch.inference_mode():
+        images = np.concatenate(
+            [
+                encoder.module.embed_vision_tokens(torch.from_numpy(some.astype(np.float32)))
+                for some in np.array_split(tokens, max(1, len(tokens) // 100))
+            ]
+        )
+    texts = encoder.encode_texts([text for own in val.captions for text in own], batch_size=256)
     pairs = [Pair(Path(f"{row}.jpg"), own, f"{row}.jpg") for row, own in enumerate(val.captions)]
-    figures = recall(pairs, images, captions).figures
+    figures = recall(pairs, images, texts).figures
     named = {
         f"{direction} {k}": value
         for direction in ("text_to_image", "image_to_text")
         for k, value in figures[direction].items()
     }
     return {**named, "mean": figures["mean"]}
-
-
-def _tell_teachers(val: Part, pooled: np.ndarray, look: Head, say: Head, out: Path) -> None:
-    """What the teachers' heads reach on val: the student's mark."""
-    captions = [c for own in val.captions for c in own]
-    texts = read(captions, out / "val-sentences.npy")
-    with torch.inference_mode():
-        images, vectors = look(torch.from_numpy(pooled)), say(torch.from_numpy(texts))
-    typer.echo(f"teachers on val: {json.dumps(_recall(val, images.numpy(), vectors.numpy()))}")
 
 
 def _save(encoder: Encoder, folder: Path, figures: dict[str, float]) -> None:

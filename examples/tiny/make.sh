@@ -5,7 +5,19 @@ data=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+# The vocabularies: names of mapped features (npm, ISC) and English glosses (Debian's WordNet).
+sources=$out/sources
+mkdir -p "$sources"
+if [ ! -d "$sources/id-tagging-schema" ]; then
+    (cd "$sources" && npm pack --silent @openstreetmap/id-tagging-schema@6 && tar -xzf ./*.tgz)
+    mv "$sources/package" "$sources/id-tagging-schema"
+fi
+if [ ! -d "$sources/wordnet" ]; then
+    (cd "$sources" && apt-get -qq download wordnet-base && dpkg -x wordnet-base_*.deb unpacked)
+    mv "$sources/unpacked/usr/share/wordnet" "$sources/wordnet"
+fi
+
 # glibc returns large blocks to the system at each step and faults them in again: keeping them nearly
-# doubles the teachers' speed on a CPU.
+# doubles the speed of large convolutions on a CPU.
 export MALLOC_TOP_PAD_=500000000 MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000
 exec python -m examples.tiny.make --data "$data" --out "$out" "$@"

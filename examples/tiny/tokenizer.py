@@ -1,4 +1,4 @@
-"""The tokenizer of `tiny`: byte-level BPE over lower-cased text, with SmolVLM's image tokens."""
+"""The tokenizer of `tiny`: byte-level BPE over lower-cased text, with InternVL's image tokens."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-VOCABULARY = 4096
-SPECIAL = ["<pad>", "<eos>", "<fake_token_around_image>", "<global-img>", "<image>"]
+VOCABULARY = 8192
+SPECIAL = ["<pad>", "<eos>", "<img>", "</img>", "<IMG_CONTEXT>"]
 
 
 def train_tokenizer(sentences: Iterable[str], folder: Path) -> None:

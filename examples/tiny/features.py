@@ -1,0 +1,76 @@
+"""What the frozen vision tower sees of every image, computed once and kept.
+
+The tower is by far the dearest part of a step and does not change, so the rest of the model is
+trained on its patch tokens. A photograph is seen several times: as it is, and as turned crops under
+other light; drawn tiles as they are, since their captions name sides and edges.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from examples.tiny.corpus import SIDE
+from ngcg_cli.encoder.convnet import ConvTower
+
+INPUT = 256
+#: The first so many channels of a token are the tower's last map; their mean feeds the heads.
+MAP_WIDTH = 1280
+_BATCH = 16
+#: Crops keep at least this share of the side.
+_LEAST = 0.6
+
+
+@torch.inference_mode()
+def see(tower: ConvTower, images: np.ndarray, path: Path, view: int = 0) -> np.ndarray:
+    """Patch tokens, float16 (N, 64, 1728), memory-mapped from `path`.
+
+    Args:
+        tower: the vision tower.
+        images: uint8 (N, 150, 150, 3).
+        path: where the tokens are kept; read from there when the file exists.
+        view: 0 for the images as they are, else the seed of their crops, turns and light.
+    """
+    if not path.exists():
+        shape = (len(images), (INPUT // 32) ** 2, tower.config.hidden_size)
+        part = path.with_suffix(".part")
+        tokens = np.lib.format.open_memmap(part, "w+", np.float16, shape)
+        rng = np.random.default_rng(view)
+        for start in range(0, len(images), _BATCH):
+            some = [torch.from_numpy(np.array(i)) for i in images[start : start + _BATCH]]
+            shown = [_resized(image) if view == 0 else _varied(image, rng) for image in some]
+            pixels = (torch.cat(shown) - 127) / 128
+            tokens[start : start + _BATCH] = tower(pixels).last_hidden_state.half().numpy()
+        tokens.flush()
+        part.rename(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def pooled(tokens: np.ndarray, path: Path) -> np.ndarray:
+    """The mean over an image's tokens of the last map's channels, float32 (N, 1280)."""
+    if not path.exists():
+        parts = [
+            tokens[start : start + 256, :, :MAP_WIDTH].astype(np.float32).mean(1)
+            for start in range(0, len(tokens), 256)
+        ]
+        np.save(path, np.concatenate(parts))
+    return np.load(path, allow_pickle=False)
+
+
+def _resized(image: Tensor) -> Tensor:
+    planes = image.permute(2, 0, 1)[None].float()
+    planes = functional.interpolate(planes, (INPUT, INPUT), mode="bicubic", antialias=True)
+    return planes.clamp(0, 255)
+
+
+def _varied(image: Tensor, rng: np.random.Generator) -> Tensor:
+    side = int(rng.integers(round(_LEAST * SIDE), SIDE + 1))
+    top, left = (int(v) for v in rng.integers(0, SIDE - side + 1, 2))
+    crop = torch.rot90(image[top : top + side, left : left + side], int(rng.integers(4)))
+    planes = _resized(crop.flip(1) if rng.integers(2) else crop)
+    gain, shift = float(rng.uniform(0.85, 1.15)), float(rng.uniform(-15, 15))
+    return ((planes - 127) * gain + 127 + shift).clamp(0, 255)
