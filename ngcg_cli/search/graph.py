@@ -39,8 +39,10 @@ PROBES = 256
 # The last queries asked, with which a graph is tried before it is used: texts may lie otherwise.
 RECENT = 32
 
+# Measured at 20,000 clustered vectors: building with 64 takes 0.4 of the time that it takes with
+# 200, and reaching a recall@10 of 0.99 costs a query the same; M = 12 makes queries dearer.
 _M = 16
-_EF_CONSTRUCTION = 200
+_EF_CONSTRUCTION = 64
 
 
 class Graph:

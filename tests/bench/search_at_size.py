@@ -1,0 +1,292 @@
+"""Search at size: the graph's recall, latency, build and update against exact search.
+
+    export OMP_NUM_THREADS=1
+    python tests/bench/search_at_size.py search.json --data clustered [--sizes 1000 10000]
+    python tests/bench/search_at_size.py search.json --plot docs/images/search-at-size.png
+
+Grows one graph from size to size with ngcg's own code and settings, two threads building and one
+searching, and measures at each size; the results in the file are kept, and completed after each.
+`--plot` draws what the file holds and prints it as Markdown tables. Times are processor seconds, so
+that other work on the machine does not spoil them. The baseline is what anyone would write with
+NumPy: one matrix product over the same array and an argpartition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ngcg_cli.search import graph
+from ngcg_cli.search.format import GraphRecord
+from ngcg_cli.search.graph import Graph
+from ngcg_cli.search.ranking import BLOCK_ROWS, Vectors, top_k
+
+DIM = 256
+CHUNK = 10_000
+CLUSTERS = 4000
+QUERIES = 200
+SIZES = (1000, 10_000, 100_000, 300_000, 1_000_000)
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Rows scaled to length one."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def random_chunk(generator: np.random.Generator, count: int) -> Vectors:
+    """Uniform on the sphere: no neighbourhoods at all, the worst case for any graph."""
+    return unit(generator.standard_normal((count, DIM), np.float32))
+
+
+def clustered_chunk(generator: np.random.Generator, count: int) -> Vectors:
+    """4,000 clusters of sizes falling as 1/sqrt(rank); two of one have a cosine of 0.5 to 0.8."""
+    fixed = np.random.default_rng(1)
+    centres = unit(fixed.standard_normal((CLUSTERS, DIM), np.float32))
+    cosines = fixed.uniform(0.5, 0.8, CLUSTERS).astype(np.float32)
+    weights = np.arange(1, CLUSTERS + 1) ** -0.5
+    of = generator.choice(CLUSTERS, count, p=weights / weights.sum())
+    noise = random_chunk(generator, count)
+    share = cosines[of, None]
+    return unit(np.sqrt(share) * centres[of] + np.sqrt(np.float32(1) - share) * noise)
+
+
+KINDS: dict[str, Callable[[np.random.Generator, int], Vectors]] = {
+    "random": random_chunk,
+    "clustered": clustered_chunk,
+}
+
+
+def make(kind: str, count: int) -> Vectors:
+    """The first `count` vectors of a kind: more are only ever added."""
+    vectors = np.empty((count, DIM), np.float32)
+    for number, start in enumerate(range(0, count, CHUNK)):
+        chunk = KINDS[kind](np.random.default_rng((2, number)), CHUNK)
+        vectors[start : start + CHUNK] = chunk[: count - start]
+    return vectors
+
+
+def queries_for(kind: str, vectors: Vectors) -> dict[str, Vectors]:
+    """Queries of three kinds, none of them used in tuning.
+
+    held: further vectors of the same kind, as a photo is asked for.
+    between: as the graph is tuned with, from other rows.
+    beside: half a vector of the index (cosine 0.5), the rest in any direction at all, as a text.
+    """
+    held = KINDS[kind](np.random.default_rng(3), QUERIES)
+    generator = np.random.default_rng(4)
+    rows = generator.permutation(len(vectors))[: 3 * QUERIES]
+    noise = random_chunk(generator, QUERIES)
+    beside = unit(np.float32(0.5) * vectors[rows[:QUERIES]] + np.float32(0.75**0.5) * noise)
+    return {"held": held, "between": graph.probes_between(vectors[rows]), "beside": beside}
+
+
+def blocks(vectors: Vectors) -> Iterable[tuple[Any, Vectors]]:
+    """As an index hands its vectors to exact search."""
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        block = vectors[start : start + BLOCK_ROWS]
+        yield np.arange(start, start + len(block)), block
+
+
+def seconds(work: Callable[[], object], repeat: int = 1) -> float:
+    """The least processor seconds of some runs."""
+    times = []
+    for _ in range(repeat):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def baseline(queries: Vectors, vectors: Vectors, k: int) -> None:
+    """NumPy alone."""
+    scores = queries @ vectors.T
+    np.argpartition(scores, len(vectors) - k, axis=1)[:, -k:]
+
+
+def add(tree: Graph, vectors: Vectors) -> float:
+    """Add to the graph in blocks, as an index does; processor seconds."""
+    return seconds(lambda: tree.add((block for _, block in blocks(vectors)), None))
+
+
+def measure(kind: str, tree: Graph, vectors: Vectors, folder: Path) -> dict[str, Any]:
+    """Everything about one size, but the building."""
+    size, k = len(vectors), 10
+    files: list[Any] = []
+    saving = seconds(lambda: files.append(tree.save(folder, "graph/000001.hnsw")))
+    record = GraphRecord("000001", DIM, size, (("000000", size),), files[0])
+    load = seconds(lambda: Graph.load(folder, record))
+    rows = np.random.default_rng(0).permutation(size)[: 3 * graph.PROBES]
+    probes = graph.probes_between(vectors[rows])
+    began = time.process_time()
+    tuning = graph.tune(tree, probes, lambda: blocks(vectors), load)
+    row: dict[str, Any] = {
+        "save_s": saving,
+        "bytes": files[0].bytes,
+        "tuning_s": time.process_time() - began,
+        "tuning": vars(tuning),
+        "curves": {},
+    }
+    for name, queries in queries_for(kind, vectors).items():
+        _, exact = top_k(queries, blocks(vectors), k)
+        curve, ef = [], graph.DEPTH
+        efs: list[int] = []
+        while ef < min(size, 8000):
+            efs.append(ef)
+            ef *= 2
+        for ef in sorted({*efs, tuning.ef or graph.DEPTH}):
+            began = time.process_time()
+            # One at a time, as they come to a service.
+            found = [tree.search(query[None], graph.DEPTH, ef) for query in queries]
+            spent = time.process_time() - began
+            scores = np.concatenate([answer[1][:, :k] for answer in found if answer])
+            recall = float((scores >= exact[:, -1:] - 1e-6).mean())
+            curve.append({"ef": ef, "recall10": recall, "ms": 1000 * spent / len(queries)})
+            if recall > 0.999 and ef >= (tuning.ef or 0):
+                break
+        row["curves"][name] = curve
+    one, many = queries[:1], queries[:64]
+    row["exact_ms"] = 1000 * seconds(lambda: top_k(one, blocks(vectors), k), 5)
+    row["numpy_ms"] = 1000 * seconds(lambda: baseline(one, vectors, k), 5)
+    row["exact_batch_ms"] = 1000 * seconds(lambda: top_k(many, blocks(vectors), k), 2) / len(many)
+    row["numpy_batch_ms"] = 1000 * seconds(lambda: baseline(many, vectors, k), 2) / len(many)
+    return row
+
+
+def run(kind: str, sizes: list[int], out: Path) -> None:
+    """Grow a graph from size to size; after each, write what is known."""
+    vectors = make(kind, max(sizes) + 1000)
+    tree, built = Graph.empty(DIM, len(vectors)), 0.0
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        for size in sizes:
+            tree._index.set_num_threads(2)
+            for start in range(tree.count, size, CHUNK):
+                built += add(tree, vectors[start : min(start + CHUNK, size)])
+                print(f"{kind} {tree.count} {built:.0f} s", flush=True)
+            tree._index.set_num_threads(1)
+            row = {"data": kind, "size": size, "build_s": built}
+            row |= measure(kind, tree, vectors[:size], Path(folder))
+            if size == max(sizes):
+                row["add_1000_s"] = add(tree, vectors[size : size + 1000])
+            rows = [*(json.loads(out.read_text())["rows"] if out.exists() else []), row]
+            kept = {(r["data"], r["size"]): r for r in rows}
+            out.write_text(json.dumps({"rows": list(kept.values())}, indent=1))
+            print(json.dumps(row), flush=True)
+
+
+def at_target(row: dict[str, Any], kind: str) -> dict[str, float]:
+    """The point of a curve that ngcg uses or, where it uses none, the first that is right enough.
+
+    The last point, where none is.
+    """
+    curve: list[dict[str, float]] = row["curves"][kind]
+    if row["tuning"]["ef"]:
+        return next(point for point in curve if point["ef"] == row["tuning"]["ef"])
+    return next((point for point in curve if point["recall10"] >= graph.TARGET), curve[-1])
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """Two Markdown tables: what it costs, and what it finds."""
+    costs = [
+        "| data | tiles | NumPy, ms | exact, ms | in a batch of 64, ms | graph, ms | "
+        "NumPy / graph | build, s | load, s | MB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    finds = [
+        "| data | tiles | ef | graph used | recall@10 held | between | beside |",
+        "|---|---:|---:|---|---:|---:|---:|",
+    ]
+    for row in rows:
+        tuning, point = row["tuning"], at_target(row, "held")
+        costs.append(
+            f"| {row['data']} | {row['size']:,} | {row['numpy_ms']:.2f} | {row['exact_ms']:.2f} | "
+            f"{row['exact_batch_ms']:.2f} | {point['ms']:.2f} | "
+            f"{row['numpy_ms'] / point['ms']:.1f} | {row['build_s']:.1f} | {tuning['load']:.2f} | "
+            f"{row['bytes'] / 1e6:.0f} |"
+        )
+        recalls = [f"{at_target(row, kind)['recall10']:.4f}" for kind in row["curves"]]
+        finds.append(
+            f"| {row['data']} | {row['size']:,} | {point['ef']} | "
+            f"{'yes' if tuning['ef'] else 'no: exact costs less'} | {' | '.join(recalls)} |"
+        )
+        if "add_1000_s" in row:
+            share = row["add_1000_s"] / row["build_s"]
+            finds.append(f"<!-- adding 1,000: {row['add_1000_s']:.2f} s, {share:.5f} of build -->")
+    return "\n".join([*costs, "", *finds])
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Latency and build time over size, and recall over the graph's breadth of search."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (latency, recall, build) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    colours = {"clustered": "#0072b2", "random": "#d55e00"}
+    for kind in dict.fromkeys(row["data"] for row in rows):
+        mine = sorted((row for row in rows if row["data"] == kind), key=lambda row: row["size"])
+        sizes, colour = [row["size"] for row in mine], colours[kind]
+        if kind == mine[0]["data"] == rows[0]["data"]:
+            exact = [row["exact_ms"] for row in mine]
+            latency.plot(sizes, [row["numpy_ms"] for row in mine], "k:", label="NumPy baseline")
+            latency.plot(sizes, exact, "k-", label="ngcg, exact")
+            batch = [row["exact_batch_ms"] for row in mine]
+            latency.plot(sizes, batch, "-", color="0.6", label="ngcg, exact, 64 at once")
+        points = [at_target(row, "held") for row in mine]
+        latency.plot(sizes, [p["ms"] for p in points], "-", color=colour, label=f"graph, {kind}")
+        for size, row, point in zip(sizes, mine, points, strict=True):
+            face = colour if row["tuning"]["ef"] else "white"
+            latency.plot(size, point["ms"], "o", color=colour, markerfacecolor=face)
+        curves = zip(mine[-1]["curves"].items(), ("-", "--", ":"), strict=False)
+        for (name, curve), style in curves:
+            recall.plot(
+                [point["ef"] for point in curve],
+                [point["recall10"] for point in curve],
+                style,
+                color=colour,
+                label=f"{kind} {sizes[-1]:,}, {name}",
+            )
+        build.plot(sizes, [row["build_s"] for row in mine], "o-", color=colour, label=kind)
+    latency.set(xscale="log", yscale="log", xlabel="tiles", ylabel="ms a query, one thread")
+    latency.set_title("Latency (hollow: not used, exact costs less)", fontsize=10)
+    recall.axhline(graph.TARGET, color="0.6", linewidth=0.8)
+    recall.set(xscale="log", xlabel="ef", ylabel="recall@10 against exact search")
+    recall.set_title("Recall over breadth of search, largest size", fontsize=10)
+    build.set(xscale="log", yscale="log", xlabel="tiles", ylabel="processor seconds")
+    build.set_title("Building the graph", fontsize=10)
+    for axes in (latency, recall, build):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+
+
+def main() -> None:
+    """Measure, or tell and draw what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="the results, JSON; added to")
+    parser.add_argument("--data", choices=KINDS, default="clustered")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--plot", type=Path, help="draw the results here, and measure nothing")
+    args = parser.parse_args()
+    if args.plot:
+        rows = json.loads(args.out.read_text())["rows"]
+        plot(rows, args.plot)
+        print(tables(rows))
+        return
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        sys.exit("Set OMP_NUM_THREADS=1: the times are those of one thread.")
+    run(args.data, sorted(args.sizes), args.out)
+
+
+if __name__ == "__main__":
+    main()
