@@ -3,9 +3,9 @@
     python -m examples.tiny.hits OUT.png --index INDEX "a roundabout" "a red-roofed house"
     python -m examples.tiny.hits OUT.png --images rsicd150/val "boats in a harbour"
 
-From an index each hit is cut from its raster. From a folder with `captions.jsonl` the gallery is its
-images, and a scene in brackets behind a query ("a marina [Port]") frames right hits in green and
-wrong ones in red.
+From an index each hit is cut from its raster. From a folder with `captions.jsonl` the gallery is
+its images, and a scene in brackets behind a query ("a marina [Port]") frames right hits in green,
+and wrong ones in red.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import typer
 
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.encoder.checkpoint import load_encoder
-from ngcg_cli.search import TileIndex
 from ngcg_cli.raster import Raster, Window
+from ngcg_cli.search import TileIndex
 
 
 class Shown(NamedTuple):
