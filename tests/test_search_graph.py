@@ -26,7 +26,7 @@ def dear_exact_search(
 ) -> Tuning:
     """What `graph.tune` finds where exact search takes seconds; the graph's ef is really sought."""
     _, scores = top_k(probes, blocks(), graph.DEPTH)
-    found = graph.fit(tree, probes, scores[:, -1], limit=9.0)
+    found = graph.fit(tree, probes, scores[:, graph.RANKS - 1], limit=9.0)
     assert found is not None
     return Tuning(tree.count, found.ef, found.recall, 0.0, 1e-6, scan=9.0, score=1.0)
 
@@ -154,14 +154,15 @@ def test_tuning_finds_the_least_breadth_that_is_enough() -> None:
     assert tuning.scan >= 0
     assert tuning.score > 0
     _, scores = top_k(probes, blocks(), graph.DEPTH)
-    found = graph.fit(tree, probes, scores[:, -1], limit=9.0)
+    found = graph.fit(tree, probes, scores[:, graph.RANKS - 1], limit=9.0)
     assert found is not None
     assert graph.TARGET <= found.recall <= 1
     if found.ef > graph.DEPTH:
         narrower = tree.search(probes, graph.DEPTH, found.ef * 3 // 4)
         assert narrower is not None
-        assert (narrower[1] >= scores[:, -1:] - 1e-6).mean() < graph.TARGET
-    assert graph.fit(tree, probes, scores[:, -1], limit=0.0) is None
+        worst = scores[:, graph.RANKS - 1 : graph.RANKS]
+        assert (narrower[1][:, : graph.RANKS] >= worst - 1e-6).mean() < graph.TARGET
+    assert graph.fit(tree, probes, scores[:, graph.RANKS - 1], limit=0.0) is None
 
 
 def test_probes_lie_around_the_vectors() -> None:

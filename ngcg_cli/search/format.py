@@ -133,7 +133,7 @@ class Tuning:
         count: vectors in the graph then.
         ef: breadth of its search (HNSW's ef) for `graph.DEPTH` ranks; None when none was found
             that is both right often enough and cheaper than exact search.
-        recall: share of the exact ranks that it found.
+        recall: share of the `graph.RANKS` best that it then found.
         load: seconds to load the graph.
         query: seconds for a query by the graph.
         scan: seconds of exact search for going through the vectors once, however many the queries.

@@ -269,7 +269,7 @@ class Snapshot:
             return None
         tree.drop(dead)
         held = self.blocks(~missing if missing.any() else None)
-        _, scores = top_k(self._recent, held, graph.DEPTH)
+        _, scores = top_k(self._recent, held, graph.RANKS)
         limit = tuning.scan + tuning.score
         found = graph.fit(tree, self._recent, scores[:, -1], limit, tuning.ef or graph.DEPTH)
         return (tree, found.ef, row_of, missing) if found else None
