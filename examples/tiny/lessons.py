@@ -1,8 +1,8 @@
 """What a training step of `tiny` sees: three kinds of batches, each with words to learn beside.
 
-Of three batches two are photographs with a caption each and sentences of their scenes' lexicon; the
-third is drawn tiles, by turns with their captions and with pairs of captions of which one is false.
-A batch is of one kind throughout: only beside their like are drawn tiles hard negatives.
+Photographs come with a caption each and sentences of their scenes' lexicon; drawn tiles with their
+captions, or with pairs of captions of which one is false. A batch is of one kind throughout: only
+beside their like are drawn tiles hard negatives.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from examples.tiny.heads import Lexicon
 from ngcg_cli.encoder.encoder import Encoder
 
 PHOTOGRAPHS, DRAWN, LEXICON, WORDS = 256, 144, 64, 96
+#: Two batches of three are photographs; the third is drawn, every other time with false captions.
+#: Counts and sides are learned late and slowly, so from this step on false captions are three
+#: batches of eight, drawn tiles alone one, photographs four.
+MORE_CONTRASTS_FROM = 250
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,12 @@ class Batches:
         rng = np.random.default_rng([5, index])
         chosen = rng.choice(len(self.words.texts), WORDS, replace=False)
         words = Said([self.words.texts[n] for n in chosen], self.words.targets[chosen])
-        if index % 3 < 2:
-            return self._photographs(index - index // 3, words, rng)
-        place = index // 3
-        if place % 2:
-            return self._contrasted_tiles(place // 2, words, rng)
-        return self._drawn_tiles(place // 2, words, rng)
+        kind, place = _kind(index), sum(_kind(i) == _kind(index) for i in range(index))
+        if kind == "photographs":
+            return self._photographs(place, words, rng)
+        if kind == "contrasted":
+            return self._contrasted_tiles(place, words, rng)
+        return self._drawn_tiles(place, words, rng)
 
     def _photographs(self, place: int, words: Said, rng: np.random.Generator) -> dict[str, Tensor]:
         part = self.photographs
@@ -153,6 +157,15 @@ class Batches:
             "mask": mask,
             "keys": torch.from_numpy(keys),
         }
+
+
+def _kind(index: int) -> str:
+    """What the batch `index` is made of."""
+    if index < MORE_CONTRASTS_FROM:
+        drawn, contrasted = index % 3 == 2, index // 3 % 2 == 1
+    else:
+        drawn, contrasted = index % 2 == 1, index % 8 != 7
+    return ("contrasted" if contrasted else "drawn") if drawn else "photographs"
 
 
 def _rows(size: int, place: int, count: int, seed: int) -> np.ndarray:

@@ -53,7 +53,7 @@ class Recipe:
 
     steps: int = 600
     drawn: int = 8000
-    contrasts: int = 8000
+    contrasts: int = 16_000
     words: int = 53_248
     lr: float = 1e-3
     seed: int = 0
