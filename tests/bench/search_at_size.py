@@ -193,6 +193,13 @@ def at_target(row: dict[str, Any], kind: str) -> dict[str, float]:
     return next((point for point in curve if point["recall10"] >= 0.99), curve[-1])
 
 
+def used(row: dict[str, Any]) -> str:
+    """Whether ngcg uses a graph for one query at a time, and why not."""
+    if row["size"] < graph.MIN_TILES:
+        return "no: few tiles"
+    return "yes" if row["tuning"]["ef"] else "no: exact costs less"
+
+
 def tables(rows: list[dict[str, Any]]) -> str:
     """Two Markdown tables: what it costs, and what it finds."""
     costs = [
@@ -215,7 +222,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
         recalls = [f"{at_target(row, kind)['recall10']:.4f}" for kind in row["curves"]]
         finds.append(
             f"| {row['data']} | {row['size']:,} | {point['ef']} | "
-            f"{'yes' if tuning['ef'] else 'no: exact costs less'} | {' | '.join(recalls)} |"
+            f"{used(row)} | {' | '.join(recalls)} |"
         )
         if "add_1000_s" in row:
             share = row["add_1000_s"] / row["build_s"]
@@ -244,7 +251,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         points = [at_target(row, "held") for row in mine]
         latency.plot(sizes, [p["ms"] for p in points], "-", color=colour, label=f"graph, {kind}")
         for size, row, point in zip(sizes, mine, points, strict=True):
-            face = colour if row["tuning"]["ef"] else "white"
+            face = colour if used(row) == "yes" else "white"
             latency.plot(size, point["ms"], "o", color=colour, markerfacecolor=face)
         curves = zip(mine[-1]["curves"].items(), ("-", "--", ":"), strict=False)
         for (name, curve), style in curves:
@@ -257,7 +264,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             )
         build.plot(sizes, [row["build_s"] for row in mine], "o-", color=colour, label=kind)
     latency.set(xscale="log", yscale="log", xlabel="tiles", ylabel="ms a query, one thread")
-    latency.set_title("Latency (hollow: not used, exact costs less)", fontsize=10)
+    latency.set_title("Latency (hollow: the graph is not used)", fontsize=10)
     recall.axhline(0.99, color="0.6", linewidth=0.8)
     recall.set(xscale="log", xlabel="ef", ylabel="recall@10 against exact search")
     recall.set_title("Recall over breadth of search, largest size", fontsize=10)
