@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ngcg_cli.errors import ModelError, NgcgError, UsageError
-from ngcg_cli.training.loop import Interrupted, LoopSettings, fit, parameter_groups
+from ngcg_cli.training.course import LoopSettings
+from ngcg_cli.training.loop import Interrupted, fit, parameter_groups
 from ngcg_cli.training.state import STATE_FILE
 
 SETTINGS = LoopSettings(

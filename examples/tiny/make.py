@@ -38,7 +38,8 @@ from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.convnet import ConvInternVLConfig, ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 from ngcg_cli.evaluation.retrieval import recall
-from ngcg_cli.training.loop import LoopSettings, fit
+from ngcg_cli.training.course import LoopSettings
+from ngcg_cli.training.loop import fit
 
 #: How often the tower sees each photograph: as it is, and as a turned crop.
 VIEWS = 2

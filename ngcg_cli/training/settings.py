@@ -11,7 +11,7 @@ from ngcg_cli.datasets.pairs import DataFormat, ImageType
 from ngcg_cli.encoder.module import Pooling
 from ngcg_cli.errors import UsageError
 from ngcg_cli.training.augment import AUGMENTATIONS, Augmentation, check
-from ngcg_cli.training.loop import Precision, Schedule
+from ngcg_cli.training.course import Precision, Schedule
 from ngcg_cli.training.loss import Direction
 
 Tuning = Literal["lora", "full"]

@@ -26,7 +26,8 @@ from ngcg_cli.encoder.pixels import normalise
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.training import gradcache
 from ngcg_cli.training.batches import Batch, PairBatches
-from ngcg_cli.training.loop import BEST, LAST, FitResult, LoopSettings, Precision, fit
+from ngcg_cli.training.course import LoopSettings, Precision
+from ngcg_cli.training.loop import BEST, LAST, FitResult, fit
 from ngcg_cli.training.loss import Temperature, gather, info_nce
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
 from ngcg_cli.training.settings import LEARNING_RATES, TrainSettings
