@@ -10,14 +10,20 @@ from collections.abc import Callable
 
 from ngcg_cli.commands.evaluate import evaluate
 from ngcg_cli.commands.index import index
+from ngcg_cli.commands.info import info
+from ngcg_cli.commands.merge import merge
 from ngcg_cli.commands.models import models
 from ngcg_cli.commands.query import query
+from ngcg_cli.commands.remove import remove
 from ngcg_cli.commands.train import train
 
 # In the order `ngcg --help` lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
     "index": index,
     "query": query,
+    "info": info,
+    "remove": remove,
+    "merge": merge,
     "train": train,
     "eval": evaluate,
     "models": models,

@@ -94,7 +94,11 @@ def write_segments(
 def _vector_writer(block: Block) -> Writer:
     def write(file: IO[bytes]) -> None:
         vectors = np.ascontiguousarray(block.vectors, np.float32)
-        np.save(file, vectors, allow_pickle=False)
+        # Not `np.save`: it does not tell why the disk took only a part.
+        np.lib.format.write_array_header_1_0(
+            file, np.lib.format.header_data_from_array_1_0(vectors)
+        )
+        file.write(vectors.data)
 
     return write
 

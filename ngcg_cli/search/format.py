@@ -190,12 +190,14 @@ class Manifest:
 
     Attributes:
         next_name: number of the next file to be written; only ever grows.
+        version: of the format it was read from; it is always written in today's.
     """
 
     model: ModelStamp
     sources: tuple[SourceRecord, ...] = ()
     graph: GraphRecord | None = None
     next_name: int = 1
+    version: int = VERSION
 
     @property
     def segments(self) -> list[SegmentRecord]:
@@ -213,7 +215,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Replace the folder's manifest by this one: the moment of commit."""
-        fields = {"format": FORMAT, "version": VERSION, **vars(self)}
+        fields = {"format": FORMAT, **vars(self), "version": VERSION}
         # A line a source: good to read and to compare, and many times faster than `indent`.
         sources = ",\n".join(json.dumps(source, default=vars) for source in fields.pop("sources"))
         parts = [f'"{name}": {json.dumps(value, default=vars)}' for name, value in fields.items()]
@@ -277,6 +279,7 @@ def _manifest(data: dict[str, Any]) -> Manifest:
         sources=tuple(_source(source) for source in data["sources"]),
         graph=None if graph is None else _graph(graph),
         next_name=int(data["next_name"]),
+        version=data["version"],
     )
     names = [segment.name for segment in manifest.segments]
     paths = [source.path for source in manifest.sources]

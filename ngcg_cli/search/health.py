@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ngcg_cli.search.files import FileRecord
@@ -43,7 +43,7 @@ def checksum_trouble(folder: Path, files: dict[str, FileRecord]) -> list[str]:
     return troubles
 
 
-def warning(manifest: Manifest, broken: dict[str, str], lost: Collection[str]) -> str:
+def warning(manifest: Manifest, broken: Mapping[str, str], lost: Collection[str]) -> str:
     """One line that names the sources whose segments `lost` are broken, and why."""
     reasons = {
         source.path: broken[segment.name]

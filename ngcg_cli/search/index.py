@@ -17,6 +17,7 @@ from ngcg_cli.search.files import PARTIAL, damaged
 from ngcg_cli.search.format import (
     MANIFEST,
     PREVIOUS,
+    VERSION,
     Manifest,
     ModelStamp,
     SegmentRecord,
@@ -95,7 +96,7 @@ class TileIndex:
     @property
     def model(self) -> ModelStamp:
         """The model that the index is bound to."""
-        return self._manifest.model
+        return self.manifest.model
 
     @property
     def tile_count(self) -> int:
@@ -110,17 +111,17 @@ class TileIndex:
         damaged = self.damaged()
         return [
             replace(source, complete=False, done=0, windows=0) if source.path in damaged else source
-            for source in self._manifest.sources
+            for source in self.manifest.sources
         ]
 
     def damaged(self) -> set[str]:
         """Paths of the sources of which tiles are left out because their files are damaged."""
-        broken = self._view.broken
+        broken = self.broken
         if not broken:
             return set()
         return {
             source.path
-            for source in self._manifest.sources
+            for source in self.manifest.sources
             if any(segment.name in broken for segment in source.segments)
         }
 
@@ -148,7 +149,7 @@ class TileIndex:
 
         A wrong graph is no loss: `refresh_graph` rebuilds it from the vectors.
         """
-        return checksum_trouble(self.path, self._manifest.files())
+        return checksum_trouble(self.path, self.manifest.files())
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class TileIndex:
         for block in blocks:
             block.check(self.model.dim)
         with self.writing():
-            manifest = self._manifest
+            manifest = self.manifest
             written = write_segments(self.path, blocks, manifest.next_name)
             known = {source.path: source for source in manifest.sources}
             for block, segments in zip(blocks, written, strict=True):
@@ -214,8 +215,8 @@ class TileIndex:
         paths are passed over.
         """
         with self.writing():
-            known = {source.path: source for source in self._manifest.sources}
-            now = {source.path: source for source in self._manifest.sources}
+            known = {source.path: source for source in self.manifest.sources}
+            now = {source.path: source for source in self.manifest.sources}
             wanted = [(old, record) for old, record in pairs if old in known]
             for old_path, record in wanted:
                 now[old_path] = _with_segments(record, known[old_path].segments)
@@ -225,8 +226,8 @@ class TileIndex:
                 for old_path, source in now.items()
                 if moved.get(source.path, old_path) == old_path
             )
-            if sources != self._manifest.sources:
-                self._commit(replace(self._manifest, sources=sources))
+            if sources != self.manifest.sources:
+                self._commit(replace(self.manifest, sources=sources))
 
     def remove(self, path: str) -> bool:
         """Take a source out in one atomic step; False when there is none of that path."""
@@ -236,10 +237,10 @@ class TileIndex:
         """Take sources out in one atomic step; returns those that were there."""
         unwanted = set(paths)
         with self.writing():
-            sources = self._manifest.sources
+            sources = self.manifest.sources
             left = tuple(source for source in sources if source.path not in unwanted)
             if len(left) < len(sources):
-                self._commit(replace(self._manifest, sources=left))
+                self._commit(replace(self.manifest, sources=left))
             return [source for source in sources if source.path in unwanted]
 
     def refresh_graph(self, progress: Callable[[int], object] | None = None) -> None:
@@ -257,11 +258,12 @@ class TileIndex:
                     break
                 except DamagedSegment as error:
                     self._leave_out({error.name: error.reason})
-            if manifest is not self._manifest:
+            if manifest is not self.manifest:
                 self._commit(manifest)
 
     def _commit(self, manifest: Manifest) -> None:
-        before = self._manifest.files()
+        before = self.manifest.files()
+        manifest = replace(manifest, version=VERSION)
         try:
             manifest.write(self.path)
         except BaseException:
@@ -274,14 +276,14 @@ class TileIndex:
 
     def _show(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
         """Go over to a state, of which it is known that some segments are broken."""
-        known = {**self._view.broken, **(broken or {})}
+        known = {**self.broken, **(broken or {})}
         named = {segment.name for segment in manifest.segments}
         broken = {name: reason for name, reason in known.items() if name in named}
         self._view = Snapshot(self.path, manifest, broken)
 
     def _look_again(self) -> None:
         """Go over to the last committed state, without what of it is missing or cut short."""
-        manifest = self._manifest
+        manifest = self.manifest
         while True:
             latest = Manifest.read(self.path)
             if latest.model != manifest.model:
@@ -290,16 +292,16 @@ class TileIndex:
             # A writer may have replaced a source between the two looks.
             if not trouble or Manifest.read(self.path) == latest:
                 break
-        if latest != self._manifest:
+        if latest != self.manifest:
             self._show(latest)
         self._leave_out(trouble)
 
     def _leave_out(self, trouble: Mapping[str, str]) -> None:
         """Do without damaged segments from now on, and say so once."""
-        fresh = trouble.keys() - self._view.broken.keys()
+        fresh = trouble.keys() - self.broken.keys()
         if fresh:
-            self._show(self._manifest, trouble)
-            told = warning(self._manifest, self._view.broken, fresh)
+            self._show(self.manifest, trouble)
+            told = warning(self.manifest, self.broken, fresh)
             logger.warning("%s: %s", self.path, told)
 
     def _sweep(self) -> None:
@@ -310,7 +312,7 @@ class TileIndex:
             for file in (self.path / kind).glob("*")
             if file.name.startswith(PARTIAL) or file.suffix == suffix
         }
-        self._delete(found - self._manifest.files().keys())
+        self._delete(found - self.manifest.files().keys())
 
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:
@@ -319,8 +321,14 @@ class TileIndex:
                 (self.path / name).unlink()
 
     @property
-    def _manifest(self) -> Manifest:
+    def manifest(self) -> Manifest:
+        """The committed state that is shown."""
         return self._view.manifest
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Segments that are left out because they are damaged, by name, with the reason."""
+        return self._view.broken
 
     # --- searching ----------------------------------------------------------------------------
 

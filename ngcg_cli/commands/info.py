@@ -1,0 +1,46 @@
+"""`ngcg info`: what an index holds and how it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngcg_cli.commands.options import IndexOption, JsonOption
+from ngcg_cli.errors import TileIndexError
+
+
+def info(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Read every file and compare its checksum; else sizes are."),
+    ] = False,
+    index: IndexOption = Path("ngcg-index"),
+    as_json: JsonOption = False,
+) -> None:
+    """Describe an index: model, sources, tiles, extent, size, health.
+
+    When files are damaged or missing they are named, and the exit status is 1.
+
+    \b
+    Example:
+      ngcg info
+      ngcg info --index town-index --check
+      ngcg info --json
+    """
+    from ngcg_cli.output.life import info_text
+    from ngcg_cli.search import TileIndex
+    from ngcg_cli.search.describe import describe
+
+    report = describe(TileIndex.open(index), check)
+    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else info_text(report), nl=as_json)
+    damaged = report["health"]["damaged"]
+    if damaged:
+        more = f" and {len(damaged) - 1:,} more" if len(damaged) > 1 else ""
+        raise TileIndexError(
+            f"is damaged ({damaged[0]}{more})",
+            where=index,
+            hint="Index the damaged sources again; with --force where only --check finds it.",
+        )

@@ -1,0 +1,51 @@
+"""`ngcg merge`: several indexes into one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngcg_cli.commands.options import JsonOption
+from ngcg_cli.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+
+def merge(
+    indexes: Annotated[
+        list[Path],
+        typer.Argument(metavar="INDEX", help="Index folders, two or more.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="The folder of the new index.", show_default=False
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Join indexes of one model into a new one; they stay as they are.
+
+    Of a source that several hold, the complete one is kept, then the newest; each is named. The
+    new index shares its files with the old ones (hard links) where the disk can, so that it costs
+    next to no space.
+
+    \b
+    Example:
+      ngcg merge north-index south-index --out country-index
+    """
+    from ngcg_cli.search.merge import merge as join
+
+    if len(indexes) < 2:
+        raise UsageError("one index alone cannot be joined", hint="Name two or more.")
+    report = join(indexes, out)
+    for double in report.duplicates:
+        left = ", ".join(double["left_out"])
+        logger.warning("%s: kept from %s, left out of %s", double["path"], double["kept"], left)
+    logger.info("%s: %d sources, %s tiles", out, report.sources, f"{report.tiles:,}")
+    if as_json:
+        typer.echo(json.dumps(vars(report), ensure_ascii=False))

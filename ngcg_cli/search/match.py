@@ -1,0 +1,50 @@
+"""Which sources of an index are meant by a path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+
+from ngcg_cli.errors import TileIndexError
+from ngcg_cli.search.index import TileIndex
+
+
+def matching(index: TileIndex, names: Iterable[str]) -> list[str]:
+    """The paths of the sources that are named, or lie in the folders that are named.
+
+    A name is a path as it is stored, or another path to the same place.
+
+    Raises:
+        TileIndexError: nothing in the index has that name; near ones are told.
+    """
+    paths = [source.path for source in index.manifest.sources]
+    stored = set(paths)
+    places = {path: _place(path) for path in paths}
+    found: dict[str, None] = {}
+    for name in names:
+        place = _place(name)
+        folder = place.rstrip("/" + os.sep) + ("/" if "://" in place else os.sep)
+        some = [name] if name in stored else [p for p in paths if places[p] == place]
+        some = some or [p for p in paths if places[p].startswith(folder)]
+        if not some:
+            raise TileIndexError(
+                f"{name}: no such source", where=index.path, hint=_near(name, paths)
+            )
+        found.update(dict.fromkeys(some))
+    return list(found)
+
+
+def _place(path: str) -> str:
+    """A path from the root; what is no local path (a URL, /vsi...) as it is."""
+    return path if "://" in path or path.startswith("/vsi") else os.path.abspath(path)
+
+
+def _near(name: str, paths: list[str]) -> str:
+    last = os.path.basename(name)
+    near = [path for path in paths if last and os.path.basename(path) == last]
+    near += difflib.get_close_matches(name, paths, n=3)
+    by_last = {os.path.basename(path): path for path in paths}
+    near += [by_last[base] for base in difflib.get_close_matches(last, by_last, n=3)]
+    told = ", ".join(list(dict.fromkeys(near))[:3])
+    return f"Is it {told}?" if told else "`ngcg info` lists the sources."
