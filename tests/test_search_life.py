@@ -2,14 +2,15 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from test_search import DIM, MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search import ModelStamp, TileIndex, files, lock
-from ngcg_cli.search.format import MANIFEST, PREVIOUS, VERSION
+from ngcg_cli.search import Block, ModelStamp, TileIndex, files, lock
+from ngcg_cli.search.format import MANIFEST, PREVIOUS, VERSION, Manifest
 
 
 @pytest.fixture
@@ -218,6 +219,41 @@ def test_writer_starts_from_the_last_committed_state(index: TileIndex) -> None:
     assert [s.path for s in TileIndex.open(index.path).sources()] == ["a", "b"]
 
 
+def test_blocks_of_several_sources_in_one_step(
+    index: TileIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.put(source("a"), row_of_tiles(3), unit(3))
+    writes = []
+    write = Manifest.write
+    monkeypatch.setattr(
+        Manifest, "write", lambda self, folder: (writes.append(self), write(self, folder))
+    )
+    index.commit(
+        [
+            Block(source("a", complete=False, done=2, windows=5), row_of_tiles(2), unit(2)),
+            Block(source("b"), row_of_tiles(1, west=20), unit(1)),
+            Block(source("a", done=5, windows=5, skipped=1), row_of_tiles(1), unit(1), fresh=False),
+            Block(source("none"), row_of_tiles(0), unit(0), fresh=False),
+        ]
+    )
+    assert len(writes) == 1
+    told = [(s.path, s.tiles, s.done, s.skipped, s.complete) for s in index.sources()]
+    assert told == [
+        ("a", 3, 5, 1, True),
+        ("b", 1, 0, 0, True),
+        ("none", 0, 0, 0, True),
+    ]
+    assert index.sources() == TileIndex.open(index.path).sources()
+    index.rename_all([("a", source("b")), ("b", source("a")), ("?", source("c"))])
+    assert [(s.path, s.tiles) for s in index.sources()] == [("b", 3), ("a", 1), ("none", 0)]
+    index.rename("a", source("b", mtime_ns=9))  # onto another
+    assert next((s.path, s.tiles, s.mtime_ns) for s in index.sources()) == ("b", 1, 9)
+    assert [hit.source for hit in index.search(unit(1), top=9)[0]] == ["b"]
+    assert [s.path for s in index.drop(["b", "none", "?"])] == ["b", "none"]
+    assert index.sources() == []
+    assert list((index.path / "tiles").iterdir()) == []
+
+
 def _hold(path: str, locked, done) -> None:  # type: ignore[no-untyped-def]
     with TileIndex.open(path).writing():
         locked.set()
@@ -232,10 +268,47 @@ def test_a_second_writer_is_refused_and_told_who_writes(index: TileIndex) -> Non
     holder.start()
     try:
         assert locked.wait(30)
-        with pytest.raises(TileIndexError, match=f"being written by process {holder.pid} on "):
+        with pytest.raises(TileIndexError, match=rf"process {holder.pid} on .*`.*since 20"):
             index.put(source(), row_of_tiles(1), unit(1))
         assert index.search(unit(1)) == [[]]  # a query needs no lock
     finally:
         done.set()
         holder.join(30)
     index.put(source(), row_of_tiles(1), unit(1))
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no file locks on this system")
+def test_a_second_writer_waits_when_told_to(
+    index: TileIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    locked, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(index.path), locked, done))
+    holder.start()
+    release = threading.Timer(0.3, done.set)
+    try:
+        assert locked.wait(30)
+        release.start()
+        with index.writing(wait=True):
+            assert done.is_set()
+            index.put(source(), row_of_tiles(1), unit(1))
+    finally:
+        done.set()
+        holder.join(30)
+    assert f"being written by process {holder.pid} on " in caplog.text
+
+
+def test_what_a_dead_writer_left_in_the_lock_is_harmless(index: TileIndex) -> None:
+    for text in (b'{"pid": 1, "host": "gone"}', b"\xff\x00 no JSON", b"x" * 10_000):
+        (index.path / lock.LOCK).write_bytes(text)
+        index.put(source(), row_of_tiles(1), unit(1))
+    assert (index.path / lock.LOCK).read_bytes() == b""  # nobody holds it
+
+
+def test_a_key_in_a_url_is_not_written_to_the_lock(
+    index: TileIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/ngcg", "index", "https://a.b/c.tif?key=secret", "d"])
+    with index.writing():
+        told = json.loads((index.path / lock.LOCK).read_bytes())
+    assert told["command"] == "ngcg index 'https://a.b/c.tif?...' d"
