@@ -12,6 +12,7 @@ from samples import Ngcg
 from test_search import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.search import ModelStamp, TileIndex
+from ngcg_cli.search.lock import writer_lock
 
 
 @pytest.fixture
@@ -157,3 +158,18 @@ def test_merge_refuses(
         patch.setattr(os, "link", full)
         assert ngcg("merge", "north", "south", "--out", "deep/both").status == 0
     assert TileIndex.open("deep/both").verify() == []
+
+
+def test_merge_clears_what_a_killed_one_left(ngcg: Ngcg, index: TileIndex, tmp_path: Path) -> None:
+    left = tmp_path / ".partial-both"
+    (left / "tiles").mkdir(parents=True)
+    (left / "tiles" / "000001.parquet").write_bytes(b"half")
+    (left / "manifest.json").write_bytes(b"half")
+    TileIndex.create("south", MODEL).put(source("s"), row_of_tiles(1), unit(1))
+    with writer_lock(left):  # another that is still at work
+        outcome = ngcg("merge", "north", "south", "--out", "both")
+        assert (outcome.status, (left / "tiles").exists()) == (1, True)
+        assert "is being written by process" in outcome.err
+    assert ngcg("merge", "north", "south", "--out", "both").status == 0
+    assert TileIndex.open("both").verify() == []
+    assert not left.exists()

@@ -51,8 +51,10 @@ def writer_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     try:
         _take(descriptor, folder, wait)
         _tell(descriptor, _me())
-        yield
-        _tell(descriptor, b"")
+        try:
+            yield
+        finally:
+            _tell(descriptor, b"")
     finally:
         os.close(descriptor)
 

@@ -62,17 +62,17 @@ def merge(paths: Sequence[Path], out: Path) -> MergeReport:
     work = out.with_name(f"{PARTIAL}{out.name}")
     try:
         work.mkdir(parents=True, exist_ok=True)
-        with writer_lock(work):
-            _build(work, indexes, chosen)
-            flush_folder(work)
-            work.replace(out)  # onto an empty folder, too
+        with writer_lock(work):  # nobody else makes the same one
+            try:
+                _build(work, indexes, chosen)
+                flush_folder(work)
+                work.replace(out)  # onto an empty folder, too
+            except BaseException:
+                shutil.rmtree(work, ignore_errors=True)
+                raise
         flush_folder(out.parent)
     except OSError as error:
-        shutil.rmtree(work, ignore_errors=True)
         raise unwritable(out, error) from error
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     result = TileIndex.open(out)
     result.refresh_graph()
     report.tiles, report.sources = result.tile_count, len(chosen)
