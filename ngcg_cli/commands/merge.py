@@ -46,6 +46,6 @@ def merge(
     for double in report.duplicates:
         left = ", ".join(double["left_out"])
         logger.warning("%s: kept from %s, left out of %s", double["path"], double["kept"], left)
-    logger.info("%s: %d sources, %s tiles", out, report.sources, f"{report.tiles:,}")
+    logger.info("%s: sources: %d; tiles: %s", out, report.sources, f"{report.tiles:,}")
     if as_json:
         typer.echo(json.dumps(vars(report), ensure_ascii=False))

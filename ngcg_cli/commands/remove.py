@@ -49,7 +49,7 @@ def remove(
     with opened.writing(wait=wait):
         gone = opened.drop(matching(opened, sources))
     tiles = sum(source.tiles for source in gone)
-    logger.info("%s: removed %d sources with %s tiles", index, len(gone), f"{tiles:,}")
+    logger.info("%s: sources: %d removed; tiles: %s removed", index, len(gone), f"{tiles:,}")
     if as_json:
         removed = [{"path": source.path, "tiles": source.tiles} for source in gone]
         report = {"index": str(index), "removed": removed, "tiles": opened.tile_count}
