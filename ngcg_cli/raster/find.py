@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 
 from ngcg_cli.errors import RasterError
 
@@ -47,6 +48,24 @@ def find_rasters(source: str) -> list[str]:
             hint="Name a folder with rasters in it, or the file itself.",
         )
     return sorted(found)
+
+
+def refuse_special(path: str) -> None:
+    """Refuses pipes, sockets and devices: opening one may wait for ever.
+
+    Raises:
+        RasterError: `path` is one of these.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return  # not a path, or GDAL tells better
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise RasterError(
+            "it is a pipe, socket or device, not a file",
+            where=path,
+            hint="Write it to a file first.",
+        )
 
 
 def _tell(error: OSError) -> None:

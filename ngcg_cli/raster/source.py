@@ -17,12 +17,14 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.crs import CRS
+from rasterio.enums import Interleaving, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
+from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Footprints, Georeference
 from ngcg_cli.raster.tiles import TileSize, Window
 
@@ -48,6 +50,11 @@ HINTS = {
     "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",
 }
 DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
+
+# A block is decoded whole, and a header may claim that the raster is one block.
+MAX_BLOCK_BYTES = 512 * 2**20
+# A window of more blocks is not looked through for whether it is empty.
+EMPTY_BLOCKS = 4096
 
 # The sample that the stretch and the meaning of alpha are taken from.
 SAMPLE_SIDE = 1024
@@ -96,6 +103,9 @@ class Raster:
         self.height: int = dataset.height
         self.gsd = georeference.gsd(self.width, self.height)
         self._dataset = dataset
+        # Asked for now: after an unreadable block, GDAL's complaint comes up again here.
+        self._tags = [tag.name for tag in dataset.colorinterp]
+        self._colours, self._alpha = bands.choose_bands(self._tags)
         self._georeference = georeference
         self._resources = resources
 
@@ -107,10 +117,12 @@ class Raster:
             RasterError: it cannot be opened, has no bands, or has no place on the Earth.
         """
         name = os.fspath(path)
+        refuse_special(name)
         with ExitStack() as stack, _telling(name, "cannot be opened"):
             dataset = stack.enter_context(rasterio.open(name))
             if dataset.count == 0 or not dataset.width or not dataset.height:
                 raise _without_bands(name, dataset)
+            _refuse_huge_blocks(name, dataset)
             if _needs_warp(dataset):
                 dataset = stack.enter_context(_warped(dataset))
             georeference = _georeference(name, dataset)
@@ -148,6 +160,28 @@ class Raster:
         """Where `windows` lie, in WGS 84; those off the Earth come out as not `placed`."""
         return self._georeference.footprints(windows)
 
+    def empty(self, window: Window) -> bool:
+        """Whether the file stores nothing for `window`, told without decoding anything.
+
+        True only of a GeoTIFF all of whose blocks there are left out (a sparse file), also where no
+        nodata value is declared: nobody has ever written these pixels. False means "read it".
+        """
+        if self._dataset.driver != "GTiff":
+            return False
+        block_height, block_width = self._dataset.block_shapes[0]
+        columns = _blocks(window.column, window.width, block_width)
+        rows = _blocks(window.row, window.height, block_height)
+        if len(columns) * len(rows) > EMPTY_BLOCKS:
+            return False
+        with suppress(*_FAILURES), rasterio.Env(**_options()):
+            return not any(
+                self._dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
+                for row in rows
+                for column in columns
+                for band in self._colours
+            )
+        return False  # reading tells what is wrong
+
     def read(self, window: Window, max_side: int | None = None) -> tuple[NDArray[np.uint8], float]:
         """A window as an RGB image, and the fraction of its pixels that hold data.
 
@@ -176,6 +210,8 @@ class Raster:
                 hint="Windows are [column, row, width, height] in pixels.",
             )
         shape = _shape(window, max_side)
+        if self.empty(window):
+            return np.full((*shape, 3), bands.NEUTRAL, np.uint8), 0.0
         with _telling(self.path, f"the pixels of window {list(window)} cannot be read"):
             plan = self._plan
             if plan.table is not None:
@@ -201,11 +237,11 @@ class Raster:
     @cached_property
     def _plan(self) -> _Plan:
         dataset = self._dataset
-        colours, alpha = bands.choose_bands([tag.name for tag in dataset.colorinterp])
+        colours, alpha = self._colours, self._alpha
         if alpha is not None:
             opacity = self._sampled(partial(self._band, alpha))
             alpha = alpha if bands.is_opacity(np.concatenate(opacity, axis=None)) else None
-        if dataset.colorinterp[colours[0] - 1].name == "palette":
+        if self._tags[colours[0] - 1] == "palette":
             return _Plan(colours, alpha, table=bands.palette_table(dataset.colormap(colours[0])))
         plan = _Plan(colours, alpha)
         if all(self._is_eight_bit(band) for band in colours):
@@ -309,6 +345,29 @@ def _telling(path: str, what: str) -> Iterator[None]:
         ) from error
 
 
+def _refuse_huge_blocks(path: str, dataset: Any) -> None:
+    """Refuses what would take more memory to decode a single pixel than is bearable."""
+    bands_together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+        size = height * width * bands_together * _bytes_of(dtype)
+        if size > MAX_BLOCK_BYTES:
+            raise RasterError(
+                f"its blocks of {width} x {height} pixels take {size / 2**20:,.0f} MiB each, more "
+                f"than {MAX_BLOCK_BYTES // 2**20}",
+                where=path,
+                hint="Cut it into tiles: gdal_translate -co TILED=YES FILE OUT.tif.",
+            )
+
+
+def _bytes_of(dtype: str) -> int:
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+
+
+def _blocks(start: int, size: int, block: int) -> range:
+    """The numbers of the blocks along an axis that `size` pixels from `start` touch."""
+    return range(start // block, (start + size - 1) // block + 1)
+
+
 def _shape(window: Window, max_side: int | None) -> tuple[int, int]:
     """Height and width of the image of a window."""
     scale = min(1.0, (max_side or np.inf) / max(window.width, window.height))
@@ -335,12 +394,21 @@ def _spread(size: int) -> list[int]:
 
 
 def _needs_warp(dataset: Any) -> bool:
-    return dataset.transform.is_identity and bool(dataset.gcps[0])
+    return dataset.transform.is_identity and bool(dataset.gcps[0] or dataset.rpcs)
 
 
 def _warped(dataset: Any) -> WarpedVRT:
-    """A raster with ground control points, brought onto a regular grid of their CRS."""
-    if dataset.gcps[1] is None:
+    """A raster with control points or RPCs, brought onto a regular grid.
+
+    That of the points' CRS, or longitude and latitude. For RPCs the ground is taken to lie at the
+    height that they are centred on: there is no terrain model here.
+    """
+    points, crs = dataset.gcps
+    method: dict[str, Any] = {"SRC_METHOD": "GCP_POLYNOMIAL"}
+    if not points:
+        crs = CRS.from_epsg(4326)
+        method = {"SRC_METHOD": "RPC", "RPC_HEIGHT": dataset.rpcs.height_off}
+    if crs is None:
         raise RasterError(
             "its ground control points have no coordinate reference system",
             where=dataset.name,
@@ -351,22 +419,19 @@ def _warped(dataset: Any) -> WarpedVRT:
     # prefers an identity transform that a VRT spells out to the points.
     return WarpedVRT(
         dataset,
-        src_crs=dataset.gcps[1],
-        crs=dataset.gcps[1],
-        SRC_METHOD="GCP_POLYNOMIAL",
+        src_crs=crs,
+        crs=crs,
         add_alpha=unmasked,
+        **method,
     )
 
 
 def _georeference(path: str, dataset: Any) -> Georeference:
     if dataset.transform.is_identity:
-        rpc = "gdalwarp -rpc FILE OUT.tif orthorectifies it by its RPCs."
         raise RasterError(
             "it has no georeference: nothing says where its pixels lie",
             where=path,
-            hint=rpc
-            if dataset.rpcs
-            else "Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
+            hint="Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
             "FILE, or put its world file beside it.",
         )
     if dataset.crs is None:
