@@ -197,7 +197,10 @@ def used(row: dict[str, Any]) -> str:
     """Whether ngcg uses a graph for one query at a time, and why not."""
     if row["size"] < graph.MIN_TILES:
         return "no: few tiles"
-    return "yes" if row["tuning"]["ef"] else "no: exact costs less"
+    if row["tuning"]["ef"]:
+        return "yes"
+    best = max(point["recall10"] for point in row["curves"]["between"])
+    return "no: recall too low" if best < graph.TARGET else "no: exact costs less"
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
