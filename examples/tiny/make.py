@@ -52,9 +52,9 @@ EMBEDDING_NORM = 0.32
 class Recipe:
     """The sizes of a run; the defaults are those of the shipped weights."""
 
-    steps: int = 600
+    steps: int = 520
     drawn: int = 8000
-    contrasts: int = 16_000
+    contrasts: int = 14_000
     words: int = 53_248
     lr: float = 1e-3
     seed: int = 0
@@ -125,9 +125,9 @@ def _prepare(train: Part, tower: ConvTower, out: Path, recipe: Recipe) -> tuple[
     captions = sorted({text for own in [*train.captions, *tiles.captions] for text in own})
 
     sources = out / "sources"
-    said = sentences(sources / "id-tagging-schema", sources / "wordnet")
-    sample = np.random.default_rng(0).permutation(len(said))[: recipe.words]
-    said = [said[n] for n in sample]
+    corpus = sentences(sources / "id-tagging-schema", sources / "wordnet")
+    sample = np.random.default_rng(0).permutation(len(corpus))[: recipe.words]
+    said = [corpus[n] for n in sample]
     told = lexicon(synsets(sources / "wordnet"), mapped(sources / "id-tagging-schema"))
     scenes = sorted(told)
     rows = [(n, text) for n, scene in enumerate(scenes) for text in kept(told[scene])]
@@ -136,7 +136,7 @@ def _prepare(train: Part, tower: ConvTower, out: Path, recipe: Recipe) -> tuple[
         np.array([n for n, _ in rows]),
         np.array([scenes.index(scene) for scene in train.scenes]),
     )
-    train_tokenizer([*captions, *said, *lexical.sentences], out / "tokenizer")
+    train_tokenizer([*captions, *corpus, *lexical.sentences], out / "tokenizer")
 
     views = [see(tower, train.images, out / f"train/view-{n}.npy", n) for n in range(VIEWS)]
     means = [pooled(view, out / f"train/pooled-{n}.npy") for n, view in enumerate(views)]
