@@ -20,7 +20,7 @@ from rasterio.transform import Affine, from_gcps, from_origin
 from ngcg_cli.errors import RasterError, UsageError
 from ngcg_cli.raster import Raster, TileSize, Window, find_rasters
 from ngcg_cli.raster import bands as to_rgb
-from ngcg_cli.raster.tiles import MAX_WINDOWS, grid
+from ngcg_cli.raster.tiles import MAX_WINDOWS, Grid
 
 UTM = CRS.from_epsg(32618)
 QUICK = settings(derandomize=True, max_examples=60, deadline=None)
@@ -96,7 +96,7 @@ def test_tile_in_metres_becomes_pixels_of_each_axis():
     overlap=st.floats(0, 0.9),
 )
 def test_grid_covers_every_pixel_inside_without_duplicates(width, height, tile, overlap):
-    windows = grid(width, height, tile, overlap)
+    windows = Grid(width, height, tile, overlap)
     covered = np.zeros((height, width), bool)
     for column, row, w, h in windows:
         assert (w, h) == (min(tile[0], width), min(tile[1], height))
@@ -107,24 +107,36 @@ def test_grid_covers_every_pixel_inside_without_duplicates(width, height, tile, 
         covered[row : row + h, column : column + w] = True
     assert covered.all()
     assert len(set(windows)) == len(windows)
-    assert windows == sorted(windows, key=lambda window: (window.row, window.column))
+    assert list(windows) == sorted(windows, key=lambda window: (window.row, window.column))
 
 
 def test_grid_steps_by_the_overlap_and_moves_the_last_window_inward():
-    assert [w.column for w in grid(250, 100, (100, 100), 0.25)] == [0, 75, 150]
-    assert [w.column for w in grid(260, 100, (100, 100), 0.25)] == [0, 75, 150, 160]
-    assert grid(50, 30, (100, 100)) == [Window(0, 0, 50, 30)]
+    assert [w.column for w in Grid(250, 100, (100, 100), 0.25)] == [0, 75, 150]
+    assert [w.column for w in Grid(260, 100, (100, 100), 0.25)] == [0, 75, 150, 160]
+    assert list(Grid(50, 30, (100, 100))) == [Window(0, 0, 50, 30)]
+
+
+def test_grid_is_indexed_and_sliced_like_a_list():
+    windows = Grid(260, 150, (100, 100), 0.25)
+    listed = list(windows)
+    assert len(windows) == len(listed) == 8
+    assert [windows[place] for place in range(-8, 8)] == 2 * listed
+    assert windows[3:6] == listed[3:6]
+    assert windows[::-3] == listed[::-3]
+    for place in (8, -9):
+        with pytest.raises(IndexError):
+            windows[place]
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 0.91, float("nan")])
 def test_overlap_out_of_range_is_refused(overlap):
     with pytest.raises(UsageError, match=str(overlap)):
-        grid(10, 10, (5, 5), overlap)
+        Grid(10, 10, (5, 5), overlap)
 
 
 def test_absurd_grid_is_refused_before_it_is_made():
     with pytest.raises(RasterError, match=f"{MAX_WINDOWS:,}"):
-        grid(2**40, 2**40, (64, 64))
+        Grid(2**40, 2**40, (64, 64))
 
 
 # Bands

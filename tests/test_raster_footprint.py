@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster.footprint import Footprints, Georeference
-from ngcg_cli.raster.tiles import Window, grid
+from ngcg_cli.raster.tiles import Grid, Window
 
 METRES = 111_320.0
 
@@ -125,7 +125,7 @@ def test_any_utm_window(zone, north, east, size, pixel, turn, flip):
 
 def test_across_the_antimeridian_west_exceeds_east_and_the_polygon_is_cut():
     transform = Affine(100, 0, 570_585, 0, -100, 5_847_615)
-    windows = grid(2325, 2355, (800, 800))
+    windows = Grid(2325, 2355, (800, 800))
     found = place("EPSG:32660", transform).footprints(windows)
     crossing = found.bbox[:, 0] > found.bbox[:, 2]
     assert 0 < crossing.sum() < len(windows)
@@ -216,7 +216,7 @@ def test_windows_off_the_earth_have_no_place():
     georeference = place(goes, Affine(20055, 0, -5434895, 0, -20055, 5434895))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = georeference.footprints(grid(542, 542, (60, 60)))
+        found = georeference.footprints(Grid(542, 542, (60, 60)))
     assert 0 < found.placed.sum() < len(found.placed)
     lost = ~found.placed
     assert np.isnan(found.lon[lost]).all()
@@ -245,7 +245,7 @@ def test_degenerate_transforms_are_refused():
 
 
 def test_tens_of_thousands_of_windows_take_seconds_at_most():
-    windows = grid(56_000, 56_000, (224, 224))
+    windows = Grid(56_000, 56_000, (224, 224))
     start = time.process_time()
     found = place("EPSG:32618", Affine(0.5, 0, 4e5, 0, -0.5, 4.65e6)).footprints(windows)
     assert time.process_time() - start < 5

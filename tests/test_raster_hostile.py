@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -86,6 +89,31 @@ def test_rpcs_place_a_raster(tmp_path):
     assert place.bbox[0] == pytest.approx([-75.1, 41.95, -74.9, 42.05], abs=5e-3)
     assert valid > 0.9
     assert (image == 99).all()
+
+
+# What C libraries write to a stderr that no test runner has its hands on.
+OPEN = """
+import sys
+from ngcg_cli.raster import Raster
+for path in sys.argv[1:]:
+    try:
+        Raster.open(path)
+    except Exception as error:
+        print(repr(error))
+"""
+
+
+def test_what_gdal_and_libtiff_say_reaches_the_error_alone(tmp_path):
+    binary = tmp_path / "binary.vrt"
+    band = b'<VRTRasterBand dataType="B\xff\xfeyte" band="1"/>'
+    binary.write_bytes(b'<VRTDataset rasterXSize="9" rasterYSize="9">' + band + b"</VRTDataset>")
+    seek = tmp_path / "seek.tif"
+    seek.write_bytes(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 2**62).ljust(64, b"\0"))
+    command = [sys.executable, "-c", OPEN, binary, seek]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stderr == ""
+    assert told.stdout.count("RasterError") == 2
+    assert "B\ufffd\ufffdyte" in told.stdout
 
 
 def test_windows_beside_an_unreadable_block_are_read(tmp_path):

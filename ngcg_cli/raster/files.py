@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 
 def raster_files(path: str) -> list[str]:
@@ -11,17 +12,15 @@ def raster_files(path: str) -> list[str]:
     Only `path` itself where GDAL cannot open it. Overviews are left out: they repeat what is there.
     """
     import rasterio
-    from rasterio._err import CPLE_BaseError
-    from rasterio.errors import RasterioError
 
     from ngcg_cli.errors import RasterError
     from ngcg_cli.raster.find import refuse_special
+    from ngcg_cli.raster.gdal import telling
 
-    try:
+    names: list[str] = []
+    with suppress(RasterError), telling(path, "cannot be opened"):
         refuse_special(path)
         with rasterio.open(path) as dataset:
             names = dataset.files
-    except (RasterError, RasterioError, CPLE_BaseError, OSError, ValueError):
-        names = []
     found = {path: None, **dict.fromkeys(names)}
     return [name for name in found if os.path.isfile(name) and not name.lower().endswith(".ovr")]

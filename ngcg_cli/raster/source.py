@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import TracebackType
@@ -16,43 +14,15 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
-from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
-from rasterio.enums import Interleaving, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.vrt import WarpedVRT
+from rasterio.enums import MaskFlags, Resampling
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
-from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Footprints, Georeference
+from ngcg_cli.raster.gdal import FAILURES, settings, telling
+from ngcg_cli.raster.opening import open_dataset
 from ngcg_cli.raster.tiles import TileSize, Window
 
-# What GDAL reports reaches the user as a RasterError; a second telling on stderr helps nobody.
-logging.getLogger("rasterio").addHandler(logging.NullHandler())
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
-# Defaults that the environment may overrule.
-GDAL_OPTIONS: dict[str, int | str] = {
-    # Bytes, for all open rasters: a row of blocks of a wide raster, whatever the machine has.
-    "GDAL_CACHEMAX": 256 * 2**20,
-    # A remote raster is read for hours: one dropped connection must not end it.
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "1",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-}
-
-# What to do, by a clue in GDAL's words.
-HINTS = {
-    "No such file": "Check the path.",
-    "does not exist": "Check the path.",
-    "not recognized": "Name a raster that gdalinfo reads, or a folder of rasters.",
-    "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",
-}
-DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
-
-# A block is decoded whole, and a header may claim that the raster is one block.
-MAX_BLOCK_BYTES = 512 * 2**20
 # A window of more blocks is not looked through for whether it is empty.
 EMPTY_BLOCKS = 4096
 
@@ -68,9 +38,6 @@ LATTICE_SIDE = 128
 PALETTE_OVERSAMPLING = 4
 
 T = TypeVar("T")
-
-# rasterio lets some of GDAL's own errors (CPLE) through.
-_FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -95,9 +62,7 @@ class Raster:
         gsd: ground sample distance in metres along a row and a column, at the centre.
     """
 
-    def __init__(
-        self, path: str, dataset: Any, georeference: Georeference, resources: ExitStack
-    ) -> None:
+    def __init__(self, path: str, dataset: Any, georeference: Georeference) -> None:
         self.path = path
         self.width: int = dataset.width
         self.height: int = dataset.height
@@ -107,7 +72,7 @@ class Raster:
         self._tags = [tag.name for tag in dataset.colorinterp]
         self._colours, self._alpha = bands.choose_bands(self._tags)
         self._georeference = georeference
-        self._resources = resources
+        self._resources = ExitStack()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -117,16 +82,10 @@ class Raster:
             RasterError: it cannot be opened, has no bands, or has no place on the Earth.
         """
         name = os.fspath(path)
-        refuse_special(name)
-        with ExitStack() as stack, _telling(name, "cannot be opened"):
-            dataset = stack.enter_context(rasterio.open(name))
-            if dataset.count == 0 or not dataset.width or not dataset.height:
-                raise _without_bands(name, dataset)
-            _refuse_huge_blocks(name, dataset)
-            if _needs_warp(dataset):
-                dataset = stack.enter_context(_warped(dataset))
-            georeference = _georeference(name, dataset)
-            return cls(name, dataset, georeference, stack.pop_all())
+        with ExitStack() as stack, telling(name, "cannot be opened"):
+            raster = cls(name, *open_dataset(name, stack))
+            raster._resources = stack.pop_all()
+            return raster
 
     def __enter__(self) -> Self:
         return self
@@ -141,18 +100,18 @@ class Raster:
 
     def close(self) -> None:
         """Release the file; more than once does no harm."""
-        with rasterio.Env(**_options()):
+        with settings(self.path):
             self._resources.close()
 
-    def grid(self, tile: TileSize, overlap: float = 0.0) -> list[Window]:
-        """The windows of `tile` size that cover the raster, row by row; see `tiles.grid`.
+    def grid(self, tile: TileSize, overlap: float = 0.0) -> tiles.Grid:
+        """The windows of `tile` size that cover the raster, row by row; see `tiles.Grid`.
 
         Raises:
             UsageError: `overlap` is out of range.
             RasterError: a tile is smaller than a pixel, or there would be too many.
         """
         try:
-            return tiles.grid(self.width, self.height, tile.pixels(self.gsd), overlap)
+            return tiles.Grid(self.width, self.height, tile.pixels(self.gsd), overlap)
         except RasterError as error:
             raise RasterError(error.what, where=self.path, hint=error.hint) from None
 
@@ -173,7 +132,7 @@ class Raster:
         rows = _blocks(window.row, window.height, block_height)
         if len(columns) * len(rows) > EMPTY_BLOCKS:
             return False
-        with suppress(*_FAILURES), rasterio.Env(**_options()):
+        with suppress(*FAILURES), settings(self.path):
             return not any(
                 self._dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
                 for row in rows
@@ -212,7 +171,7 @@ class Raster:
         shape = _shape(window, max_side)
         if self.empty(window):
             return np.full((*shape, 3), bands.NEUTRAL, np.uint8), 0.0
-        with _telling(self.path, f"the pixels of window {list(window)} cannot be read"):
+        with telling(self.path, f"the pixels of window {list(window)} cannot be read"):
             plan = self._plan
             if plan.table is not None:
                 return self._read_palette(window, shape, plan, plan.table)
@@ -279,13 +238,13 @@ class Raster:
         whole = Window(0, 0, self.width, self.height)
         shrink = max(self._dataset.overviews(1), default=1)
         if self.width * self.height <= SAMPLE_PIXELS * shrink**2:
-            with suppress(*_FAILURES):
+            with suppress(*FAILURES):
                 return [read(whole, _shape(whole, SAMPLE_SIDE))]
         parts, failure = [], None
         for window in _lattice(self.width, self.height):
             try:
                 parts.append(read(window, (window.height, window.width)))
-            except _FAILURES as error:
+            except FAILURES as error:
                 failure = error
         if not parts and failure is not None:
             raise failure
@@ -324,45 +283,6 @@ class Raster:
         return [self._dataset.nodatavals[band - 1] for band in plan.colours]
 
 
-def _options() -> dict[str, int | str]:
-    return {name: value for name, value in GDAL_OPTIONS.items() if name not in os.environ}
-
-
-@contextmanager
-def _telling(path: str, what: str) -> Iterator[None]:
-    """Run GDAL quietly, and turn its failures into a RasterError."""
-    try:
-        with rasterio.Env(**_options()):
-            yield
-    except _FAILURES as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        reason = str(root).removeprefix(f"{path}: ").removeprefix(f"'{path}' ").rstrip(".")
-        hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
-        raise RasterError(
-            f"{what}: {reason or type(root).__name__}", where=path, hint=hint
-        ) from error
-
-
-def _refuse_huge_blocks(path: str, dataset: Any) -> None:
-    """Refuses what would take more memory to decode a single pixel than is bearable."""
-    bands_together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
-    for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
-        size = height * width * bands_together * _bytes_of(dtype)
-        if size > MAX_BLOCK_BYTES:
-            raise RasterError(
-                f"its blocks of {width} x {height} pixels take {size / 2**20:,.0f} MiB each, more "
-                f"than {MAX_BLOCK_BYTES // 2**20}",
-                where=path,
-                hint="Cut it into tiles: gdal_translate -co TILED=YES FILE OUT.tif.",
-            )
-
-
-def _bytes_of(dtype: str) -> int:
-    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
-
-
 def _blocks(start: int, size: int, block: int) -> range:
     """The numbers of the blocks along an axis that `size` pixels from `start` touch."""
     return range(start // block, (start + size - 1) // block + 1)
@@ -391,63 +311,3 @@ def _lattice(width: int, height: int) -> list[Window]:
 def _spread(size: int) -> list[int]:
     room = max(0, size - LATTICE_SIDE)
     return sorted({room * (2 * step + 1) // (2 * LATTICE) for step in range(LATTICE)})
-
-
-def _needs_warp(dataset: Any) -> bool:
-    return dataset.transform.is_identity and bool(dataset.gcps[0] or dataset.rpcs)
-
-
-def _warped(dataset: Any) -> WarpedVRT:
-    """A raster with control points or RPCs, brought onto a regular grid.
-
-    That of the points' CRS, or longitude and latitude. For RPCs the ground is taken to lie at the
-    height that they are centred on: there is no terrain model here.
-    """
-    points, crs = dataset.gcps
-    method: dict[str, Any] = {"SRC_METHOD": "GCP_POLYNOMIAL"}
-    if not points:
-        crs = CRS.from_epsg(4326)
-        method = {"SRC_METHOD": "RPC", "RPC_HEIGHT": dataset.rpcs.height_off}
-    if crs is None:
-        raise RasterError(
-            "its ground control points have no coordinate reference system",
-            where=dataset.name,
-            hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
-        )
-    unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
-    # Turned onto the grid it has empty corners, which need a mask. Unless the method is named, GDAL
-    # prefers an identity transform that a VRT spells out to the points.
-    return WarpedVRT(
-        dataset,
-        src_crs=crs,
-        crs=crs,
-        add_alpha=unmasked,
-        **method,
-    )
-
-
-def _georeference(path: str, dataset: Any) -> Georeference:
-    if dataset.transform.is_identity:
-        raise RasterError(
-            "it has no georeference: nothing says where its pixels lie",
-            where=path,
-            hint="Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
-            "FILE, or put its world file beside it.",
-        )
-    if dataset.crs is None:
-        raise RasterError(
-            "it has a transform but no coordinate reference system",
-            where=path,
-            hint="Set the one that its coordinates are in, e.g. gdal_edit.py -a_srs EPSG:32618 "
-            "FILE.",
-        )
-    return Georeference(dataset.crs.to_wkt(version="WKT2_2019"), dataset.transform, path)
-
-
-def _without_bands(path: str, dataset: Any) -> RasterError:
-    parts = list(dataset.subdatasets)
-    return RasterError(
-        f"it holds {len(parts)} rasters" if parts else "it holds no raster band",
-        where=path,
-        hint=f"Name one of them, e.g. '{parts[0]}'." if parts else "Check it with gdalinfo.",
-    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 from ngcg_cli.errors import RasterError, UsageError
 
@@ -81,33 +82,56 @@ def _bad_size(text: str) -> UsageError:
     )
 
 
-def grid(width: int, height: int, tile: tuple[int, int], overlap: float = 0.0) -> list[Window]:
+class Grid(Sequence[Window]):
     """Windows of `tile` (width, height) pixels that cover a raster, row by row.
 
     Neighbours share `overlap` of their side. Where the last window of a row or column would stick
-    out it is moved inward; a raster smaller than a tile is cut to one window.
+    out it is moved inward; a raster smaller than a tile is cut to one window. Windows are made
+    when asked for: a header that claims a billion rows costs nothing here.
 
     Raises:
         UsageError: `overlap` is not within [0, 0.9].
-        RasterError: more than `MAX_WINDOWS` windows. Counted before any is made, since a header
-            can claim a billion rows.
+        RasterError: more than `MAX_WINDOWS` windows.
     """
-    if not 0 <= overlap <= MAX_OVERLAP:
-        raise UsageError(
-            f"an overlap of {overlap} is out of range",
-            hint=f"Give a fraction of the tile from 0 to {MAX_OVERLAP}, such as --overlap 0.25.",
-        )
-    columns, tile_width = _steps(width, tile[0], overlap)
-    rows, tile_height = _steps(height, tile[1], overlap)
-    count = (len(columns) + 1) * (len(rows) + 1)
-    if count > MAX_WINDOWS:
-        raise RasterError(
-            f"{width} x {height} pixels make {count:,} tiles, more than {MAX_WINDOWS:,}",
-            hint="Give a larger --tile or a smaller --overlap, or index parts of the raster.",
-        )
-    lefts = [*columns, width - tile_width]
-    tops = [*rows, height - tile_height]
-    return [Window(left, top, tile_width, tile_height) for top in tops for left in lefts]
+
+    def __init__(
+        self, width: int, height: int, tile: tuple[int, int], overlap: float = 0.0
+    ) -> None:
+        if not 0 <= overlap <= MAX_OVERLAP:
+            raise UsageError(
+                f"an overlap of {overlap} is out of range",
+                hint=f"Give a fraction of the tile from 0 to {MAX_OVERLAP}, such as "
+                "--overlap 0.25.",
+            )
+        self._lefts, self._width = _steps(width, tile[0], overlap)
+        self._tops, self._height = _steps(height, tile[1], overlap)
+        self._last = Window(width - self._width, height - self._height, self._width, self._height)
+        count = (len(self._lefts) + 1) * (len(self._tops) + 1)
+        if count > MAX_WINDOWS:
+            raise RasterError(
+                f"{width} x {height} pixels make {count:,} tiles, more than {MAX_WINDOWS:,}",
+                hint="Give a larger --tile or a smaller --overlap, or index parts of the raster.",
+            )
+
+    def __len__(self) -> int:
+        return (len(self._lefts) + 1) * (len(self._tops) + 1)
+
+    @overload
+    def __getitem__(self, place: int) -> Window: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Window]: ...
+
+    def __getitem__(self, place: int | slice) -> Window | list[Window]:
+        """The window at a place in the order of the grid, or a list of those of a slice."""
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"window {place} of {len(self)}")
+        row, column = divmod(place % len(self), len(self._lefts) + 1)
+        left = self._lefts[column] if column < len(self._lefts) else self._last.column
+        top = self._tops[row] if row < len(self._tops) else self._last.row
+        return Window(left, top, self._width, self._height)
 
 
 def _steps(size: int, tile: int, overlap: float) -> tuple[range, int]:

@@ -1,0 +1,115 @@
+"""GDAL's settings, and its complaints: told once, as a RasterError, and nowhere else."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import rasterio
+import rasterio._env
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from ngcg_cli.errors import RasterError
+
+# Defaults that the environment may overrule.
+OPTIONS: dict[str, int | str] = {
+    # Bytes, for all open rasters: a row of blocks of a wide raster, whatever the machine has.
+    "GDAL_CACHEMAX": 256 * 2**20,
+    # A remote raster is read for hours: one dropped connection must not end it.
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+}
+# A server is not asked for the list of a raster's neighbours: it may be long, or a web page.
+REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+
+# What to do, by a clue in GDAL's words.
+HINTS = {
+    "No such file": "Check the path.",
+    "does not exist": "Check the path.",
+    "not recognized": "Name a raster that gdalinfo reads, or a folder of rasters.",
+    "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",
+}
+DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
+
+# rasterio lets some of GDAL's own errors (CPLE) through.
+FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
+
+_REMOTE = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsihdfs")
+
+
+@contextmanager
+def telling(path: str, what: str) -> Iterator[None]:
+    """Runs GDAL quietly, and turns its failures into a RasterError."""
+    try:
+        with settings(path):
+            yield
+    except FAILURES as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        reason = _words(root).removeprefix(f"{path}: ").removeprefix(f"'{path}' ").rstrip(".")
+        hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
+        raise RasterError(
+            f"{what}: {reason or type(root).__name__}", where=path, hint=hint
+        ) from error
+
+
+def settings(path: str) -> rasterio.Env:
+    """What GDAL runs with while it works on `path`."""
+    wanted = {**OPTIONS, **(REMOTE_OPTIONS if _is_remote(path) else {})}
+    return rasterio.Env(**{name: value for name, value in wanted.items() if name not in os.environ})
+
+
+def _is_remote(path: str) -> bool:
+    scheme, colon, _ = path.partition("://")
+    return (bool(colon) and not scheme.startswith("file")) or any(at in path for at in _REMOTE)
+
+
+def _words(error: BaseException) -> str:
+    """GDAL's message; where it quotes a damaged file, there may be bytes in it that are no text."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode("utf-8", "replace")
+    return str(error)
+
+
+def _be_quiet() -> None:
+    """What GDAL reports reaches the user as a RasterError; a second telling helps nobody."""
+    logging.getLogger("rasterio").addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    _drop_undecodable_messages()
+    # libtiff writes some of its errors to file descriptor 2 itself: GDAL hears of most of them
+    # through handlers of each file, of seeks to nowhere it does not. Where its library was built
+    # into GDAL's, it cannot be reached like this, and such a line may show.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(rasterio._env.__file__).TIFFSetErrorHandler(None)
+
+
+def _drop_undecodable_messages() -> None:
+    """Lets rasterio's log handler fail silently on messages that are not UTF-8.
+
+    It runs inside GDAL, so its exceptions cannot be raised; they are printed, once by way of
+    `sys.excepthook`, without any traceback, and once by way of `sys.unraisablehook`.
+    """
+    tell, tell_unraisable = sys.excepthook, sys.unraisablehook
+
+    def excepthook(kind: Any, error: Any, trace: Any) -> None:
+        if not (kind is UnicodeDecodeError and trace is None):
+            tell(kind, error, trace)
+
+    def unraisablehook(unraisable: Any) -> None:
+        undecodable = unraisable.exc_type is UnicodeDecodeError
+        if not (undecodable and unraisable.object == "rasterio._env.log_error"):
+            tell_unraisable(unraisable)
+
+    sys.excepthook, sys.unraisablehook = excepthook, unraisablehook
+
+
+_be_quiet()

@@ -1,0 +1,117 @@
+"""From a name to an open GDAL dataset with a place on the Earth, or one reason why not."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.crs import CRS
+from rasterio.enums import Interleaving, MaskFlags
+from rasterio.vrt import WarpedVRT
+
+from ngcg_cli.errors import RasterError
+from ngcg_cli.raster.find import refuse_special
+from ngcg_cli.raster.footprint import Georeference
+
+# A block is decoded whole, and a header may claim that the raster is one block.
+MAX_BLOCK_BYTES = 512 * 2**20
+
+
+def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
+    """The dataset, and where its pixels lie.
+
+    Args:
+        path: anything that GDAL opens.
+        resources: takes what has to be closed.
+
+    Raises:
+        RasterError: it has no bands, or no place on the Earth. GDAL's own errors come as they are.
+    """
+    refuse_special(path)
+    dataset = resources.enter_context(rasterio.open(path))
+    if dataset.count == 0 or not dataset.width or not dataset.height:
+        raise _without_bands(path, dataset)
+    _refuse_huge_blocks(path, dataset)
+    if _needs_warp(dataset):
+        dataset = resources.enter_context(_warped(dataset))
+    return dataset, _georeference(path, dataset)
+
+
+def _refuse_huge_blocks(path: str, dataset: Any) -> None:
+    """Refuses what would take more memory to decode a single pixel than is bearable."""
+    bands_together = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+        size = height * width * bands_together * _bytes_of(dtype)
+        if size > MAX_BLOCK_BYTES:
+            raise RasterError(
+                f"its blocks of {width} x {height} pixels take {size / 2**20:,.0f} MiB each, more "
+                f"than {MAX_BLOCK_BYTES // 2**20}",
+                where=path,
+                hint="Cut it into tiles: gdal_translate -co TILED=YES FILE OUT.tif.",
+            )
+
+
+def _bytes_of(dtype: str) -> int:
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+
+
+def _needs_warp(dataset: Any) -> bool:
+    return dataset.transform.is_identity and bool(dataset.gcps[0] or dataset.rpcs)
+
+
+def _warped(dataset: Any) -> WarpedVRT:
+    """A raster with control points or RPCs, brought onto a regular grid.
+
+    That of the points' CRS, or longitude and latitude. For RPCs the ground is taken to lie at the
+    height that they are centred on: there is no terrain model here.
+    """
+    points, crs = dataset.gcps
+    method: dict[str, Any] = {"SRC_METHOD": "GCP_POLYNOMIAL"}
+    if not points:
+        crs = CRS.from_epsg(4326)
+        method = {"SRC_METHOD": "RPC", "RPC_HEIGHT": dataset.rpcs.height_off}
+    if crs is None:
+        raise RasterError(
+            "its ground control points have no coordinate reference system",
+            where=dataset.name,
+            hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
+        )
+    unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
+    # Turned onto the grid it has empty corners, which need a mask. Unless the method is named, GDAL
+    # prefers an identity transform that a VRT spells out to the points.
+    return WarpedVRT(
+        dataset,
+        src_crs=crs,
+        crs=crs,
+        add_alpha=unmasked,
+        **method,
+    )
+
+
+def _georeference(path: str, dataset: Any) -> Georeference:
+    if dataset.transform.is_identity:
+        raise RasterError(
+            "it has no georeference: nothing says where its pixels lie",
+            where=path,
+            hint="Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
+            "FILE, or put its world file beside it.",
+        )
+    if dataset.crs is None:
+        raise RasterError(
+            "it has a transform but no coordinate reference system",
+            where=path,
+            hint="Set the one that its coordinates are in, e.g. gdal_edit.py -a_srs EPSG:32618 "
+            "FILE.",
+        )
+    return Georeference(dataset.crs.to_wkt(version="WKT2_2019"), dataset.transform, path)
+
+
+def _without_bands(path: str, dataset: Any) -> RasterError:
+    parts = list(dataset.subdatasets)
+    return RasterError(
+        f"it holds {len(parts)} rasters" if parts else "it holds no raster band",
+        where=path,
+        hint=f"Name one of them, e.g. '{parts[0]}'." if parts else "Check it with gdalinfo.",
+    )
