@@ -96,13 +96,17 @@ def test_failed_sources_are_named_and_the_rest_is_done(
     by_path = {Path(s["path"]).name: s for s in report["sources"]}
     assert len(by_path) == 5
     assert by_path["a.tif"] == {"path": str(town / "a.tif"), "status": "indexed", "tiles": 16}
-    for name in ("missing.tif", "broken.tif", "text.tif", "empty"):
+    for name in ("missing.tif", "text.tif", "empty"):
         assert by_path[name]["status"] == "failed"
         assert by_path[name]["reason"]
         assert by_path[name]["tiles"] == 0
         (line,) = [line for line in outcome.err.splitlines() if f"/{name}: " in line]
         assert by_path[name]["reason"] in line
-    assert (report["tiles"], report["added"]) == (16, 16)
+    # Of the truncated one the whole tiles are there, and the others are named.
+    assert (by_path["broken.tif"]["status"], by_path["broken.tif"]["tiles"]) == ("indexed", 12)
+    assert "4 of its 16 windows left out: the pixels of window [0, 96, 32, 32]" in outcome.err
+    assert by_path["broken.tif"]["reason"] in outcome.err
+    assert (report["tiles"], report["added"]) == (28, 28)
 
 
 def test_when_all_sources_fail_the_status_is_1_and_no_index_is_made(ngcg: Ngcg) -> None:

@@ -96,42 +96,52 @@ def test_a_full_disk_is_told(index: Path) -> None:
     assert done.stderr == "ngcg: the output: cannot be written: No space left on device\n"
 
 
-# Ctrl-C after the third source has been committed, in a process with its threads running.
+# Ctrl-C, or the SIGTERM that systems end a job with, while the third block is being committed, in a
+# process with its threads running.
 INTERRUPTED = """
 import os, signal, sys
 from ngcg_cli.app import run
 from ngcg_cli.search import TileIndex
 
-put = TileIndex.put
+commit, commits = TileIndex.commit, []
 
-def put_and_interrupt(index, *source):
-    put(index, *source)
-    if len(index.sources()) == 3:
-        os.kill(os.getpid(), signal.SIGINT)
+def commit_and_interrupt(index, blocks):
+    commit(index, blocks)
+    commits.append(len(blocks))
+    if len(commits) == 3:
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
 
-TileIndex.put = put_and_interrupt
-sys.exit(run(sys.argv[1:]))
+TileIndex.commit = commit_and_interrupt
+sys.exit(run(sys.argv[2:]))
 """
 
 
-def test_interrupted_indexing_ends_with_130_and_a_second_run_finishes(
-    tmp_path: Path, fake_backbone: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupted_indexing_keeps_what_is_done_and_a_second_run_finishes(
+    tmp_path: Path, fake_backbone: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     from ngcg_cli.app import run
+    from ngcg_cli.search import TileIndex
 
     for seed in range(8):
         write_raster(tmp_path / "rasters" / f"{seed}.tif", seed, west=500_000.0 + 500 * seed)
     args = ["index", tmp_path / "rasters", "--index", tmp_path / "index", "--model", fake_backbone]
-    args += ["--tile", "16px", "--overlap", "0", "--json"]
+    args += ["--tile", "8px", "--overlap", "0", "--block", "48", "--json"]
     words = list(map(str, args))
     stopped = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", INTERRUPTED, name, *words],
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
-    outcome = (stopped.returncode, stopped.stdout, stopped.stderr)
-    assert outcome == (130, "", "ngcg: interrupted\n")
+    assert (stopped.returncode, stopped.stdout) == (130, "")
+    told, interrupted = stopped.stderr.splitlines()
+    kept = TileIndex.open(tmp_path / "index").tile_count
+    assert f"{kept:,} tiles of this run are in the index; give the same command again" in told
+    assert interrupted == "ngcg: interrupted"
+    assert 3 * 48 <= kept < 8 * 256
 
     assert run(words) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["tiles"] == 8 * 64
-    states = [source["status"] for source in report["sources"]]
-    assert (states.count("unchanged"), states.count("indexed")) == (3, 5)
+    assert report["tiles"] == 8 * 256
+    assert report["added"] == 8 * 256 - kept

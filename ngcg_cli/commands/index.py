@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ngcg_cli.commands.options import DeviceOption, IndexModelOption, IndexOption, JsonOption
+from ngcg_cli.journeys import defaults
 
 
 def index(
@@ -48,28 +53,50 @@ def index(
     force: Annotated[
         bool, typer.Option("--force", help="Index also what has not changed.")
     ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Drop from the index what was under SOURCE once and is there no more."
+        ),
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait", help="Wait for another process that writes this index, or give up."
+        ),
+    ] = False,
+    block: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Commit so many tiles at once, or what there is after 10 seconds.",
+        ),
+    ] = defaults.BLOCK_TILES,
     index: IndexOption = Path("ngcg-index"),
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Tiles embedded at once.")
-    ] = 32,
+    ] = defaults.BATCH,
     as_json: JsonOption = False,
 ) -> None:
     """Cut rasters into tiles and make them searchable.
 
-    Run again, it adds only what is new or changed; interrupted, it finishes when run again.
+    Run again, it adds only what is new or changed; interrupted, it finishes when run again. A file
+    that was moved keeps its tiles. What cannot be read is named, and the exit status is 3.
 
     \b
     Example:
       ngcg index region.tif
       ngcg index photos/ mosaic.vrt --tile 100m --index town-index
+      ngcg index photos/ --prune
     """
     from ngcg_cli.journeys.indexing import index_sources
     from ngcg_cli.output.indexing import log_summary
     from ngcg_cli.output.progress import LiveProgress
 
-    with LiveProgress("tiles") as progress:
+    with _termination_interrupts(), LiveProgress("tiles") as progress:
         report = index_sources(
             sources,
             index,
@@ -79,11 +106,28 @@ def index(
             min_valid=min_valid,
             device=device,
             batch_size=batch_size,
+            block_tiles=block,
             force=force,
+            prune=prune,
+            wait=wait,
             progress=progress,
         )
     log_summary(report)
     if as_json:
         typer.echo(json.dumps(report.as_json(), ensure_ascii=False))
-    if report.count("failed"):
-        raise typer.Exit(1 if report.count("failed") == len(report.sources) else 3)
+    failed = report.count("failed")
+    if failed or report.partly:
+        raise typer.Exit(1 if failed == len(report.sources) else 3)
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Lets SIGTERM, by which systems end a job, do what Ctrl-C does: commit and tell."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

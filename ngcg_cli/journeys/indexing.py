@@ -1,60 +1,50 @@
-"""From rasters to an index: plan, read ahead, embed in batches, commit source by source."""
+"""From rasters to an index: plan, read ahead, embed in batches, commit in blocks."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.errors import RasterError, UsageError
+from ngcg_cli.journeys import defaults
+from ngcg_cli.journeys.committing import Committer, Done
 from ngcg_cli.journeys.model import BUNDLED, load_model, model_name, refuse_other_name, stamp
-from ngcg_cli.journeys.reading import Chunk, Plan, join, read_ahead
+from ngcg_cli.journeys.planning import Job, Plan, SourceReport, Status, make_plan
+from ngcg_cli.journeys.reading import CHUNK, Chunk, read_ahead
 from ngcg_cli.progress import Progress
-from ngcg_cli.search import SourceRecord, TileIndex
+from ngcg_cli.search import TileIndex
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TILE = "224px"
-DEFAULT_OVERLAP = 0.25
-DEFAULT_MIN_VALID = 0.25
-
-Status = Literal["indexed", "unchanged", "failed"]
-
-
-@dataclass
-class SourceReport:
-    """What became of a source; `reason` is set when it failed."""
-
-    path: str
-    status: Status
-    tiles: int = 0
-    reason: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Its row in the `--json` object."""
-        row: dict[str, Any] = {"path": self.path, "status": self.status, "tiles": self.tiles}
-        return row if self.reason is None else {**row, "reason": self.reason}
+# Of a source's unreadable windows so many are named.
+_NAMED = 3
 
 
 @dataclass
 class IndexReport:
-    """What a run did. `dim` is None where nothing could be indexed and no index is there yet."""
+    """What a run did. `dim` is None where nothing could be indexed and no index is there yet.
+
+    Attributes:
+        pruned: sources dropped because they are gone; None where that was not asked for.
+    """
 
     index: str
     model: str
     dim: int | None
     tiles: int = 0
     added: int = 0
+    pruned: int | None = None
     sources: list[SourceReport] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -62,21 +52,17 @@ class IndexReport:
         """How many sources have this status."""
         return sum(source.status == status for source in self.sources)
 
+    @property
+    def partly(self) -> bool:
+        """Whether this run could not read some windows of a source."""
+        return any(source.status == "indexed" and source.reason for source in self.sources)
+
     def as_json(self) -> dict[str, Any]:
         """The object that `ngcg index --json` prints."""
-        return {**vars(self), "sources": [source.as_json() for source in self.sources]}
-
-
-@dataclass
-class _Job:
-    """A raster to be indexed, and what has come of it so far."""
-
-    record: SourceRecord
-    report: SourceReport
-    windows: int
-    left: int  # windows still to be read and, where they hold data, embedded
-    chunks: list[Chunk] = field(default_factory=list)
-    vectors: list[np.ndarray] = field(default_factory=list)
+        row = {**vars(self), "sources": [source.as_json() for source in self.sources]}
+        if self.pruned is None:
+            del row["pruned"]
+        return row
 
 
 def index_sources(
@@ -88,14 +74,18 @@ def index_sources(
     overlap: float | None = None,
     min_valid: float | None = None,
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int = defaults.BATCH,
+    block_tiles: int = defaults.BLOCK_TILES,
     force: bool = False,
+    prune: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> IndexReport:
     """Adds rasters to an index, which is made if it is not there.
 
-    A source is committed when all of its tiles are embedded, so an interruption loses at most the
-    sources in work. Sources that cannot be read are reported as failed and the rest goes on.
+    What is embedded is committed in blocks, so that an interruption loses seconds of work, and the
+    next run goes on from there. Sources that cannot be read are reported as failed and the rest
+    goes on; a window that cannot be read is left out and named.
 
     Args:
         sources: rasters or folders of them.
@@ -106,50 +96,98 @@ def index_sources(
         min_valid: least share of valid pixels for a tile to be taken; None likewise, else 0.25.
         device: where the model runs.
         batch_size: tiles embedded at once.
+        block_tiles: tiles committed at once.
         force: index also what is unchanged.
+        prune: drop from the index what lay under the sources once and is gone.
+        wait: for another process that writes the index, instead of giving up.
         progress: is told how far the work is.
 
     Raises:
-        TileIndexError: the index is damaged, being written, or was made with another model.
+        TileIndexError: the index is damaged, being written, or was made with another model; or a
+            block cannot be committed (those before it are).
         ModelError: the model cannot be loaded.
         UsageError: tile, overlap or min_valid make no sense.
     """
-    from ngcg_cli.raster import TileSize
-
     began = time.monotonic()
     progress = progress or Progress()
-    index = TileIndex.open(index_path) if TileIndex.exists(index_path) else None
-    if index is not None:
+    report = IndexReport(os.fspath(index_path), "", None, pruned=0 if prune else None)
+
+    def run(index: TileIndex | None) -> None:
+        settings = _settings(index, tile, overlap, min_valid)
+        plan = make_plan(sources, index, settings, force=force, prune=prune, progress=progress)
+        report.sources = plan.reports
+        report.model = index.model.name if index is not None else model_name(model or BUNDLED)
+        encoder = load_model(model, device, index) if plan.jobs else None
+        if index is not None:
+            _work(plan, index, encoder, batch_size, block_tiles, progress, report)
+        elif encoder is not None:
+            index = TileIndex.create(index_path, stamp(encoder, model or BUNDLED))
+            with index.writing(wait=wait):
+                _work(plan, index, encoder, batch_size, block_tiles, progress, report)
+        if index is not None:
+            report.dim, report.tiles = index.model.dim, index.tile_count
+
+    if TileIndex.exists(index_path):
+        index = TileIndex.open(index_path)
         refuse_other_name(model, index)
+        # Planned only now: a writer that was waited for has done part of the work.
+        with index.writing(wait=wait):
+            run(index)
+    else:
+        run(None)
+    report.seconds = round(time.monotonic() - began, 3)
+    return report
+
+
+def _settings(
+    index: TileIndex | None, tile: str | None, overlap: float | None, min_valid: float | None
+) -> dict[str, Any]:
+    """How to cut: as asked, else as the index's last source was cut, else by default."""
+    from ngcg_cli.raster import TileSize
+
     last = index.sources()[-1] if index is not None and index.sources() else None
     settings = {
-        "tile": str(TileSize.parse(tile or (last.tile if last else DEFAULT_TILE))),
-        "overlap": _first(overlap, last and last.overlap, DEFAULT_OVERLAP),
-        "min_valid": _first(min_valid, last and last.min_valid, DEFAULT_MIN_VALID),
+        "tile": str(TileSize.parse(tile or (last.tile if last else defaults.TILE))),
+        "overlap": _first(overlap, last and last.overlap, defaults.OVERLAP),
+        "min_valid": _first(min_valid, last and last.min_valid, defaults.MIN_VALID),
     }
     if not 0 <= settings["min_valid"] <= 1:
         raise UsageError(f"--min-valid {settings['min_valid']:g} is not within 0 to 1")
+    return settings
 
-    reports, jobs = _plan(sources, index, settings, force)
-    report = IndexReport(
-        index=os.fspath(index_path),
-        model=index.model.name if index is not None else model_name(model or BUNDLED),
-        dim=index.model.dim if index is not None else None,
-        sources=reports,
-    )
-    encoder = load_model(model, device, index) if jobs else None
-    if index is None and encoder is not None:
-        index = TileIndex.create(index_path, stamp(encoder, model or BUNDLED))
-    if index is not None:
-        with index.writing():
-            if encoder is not None:
-                progress.start("indexing", sum(job.windows for job in jobs))
-                _work(jobs, index, encoder, batch_size, progress.advance)
-            _refresh_graph(index, progress)
-        report.dim, report.tiles = index.model.dim, index.tile_count
-    report.added = sum(job.report.tiles for job in jobs if job.report.status == "indexed")
-    report.seconds = round(time.monotonic() - began, 3)
-    return report
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)
+
+
+def _work(
+    plan: Plan,
+    index: TileIndex,
+    encoder: Encoder | None,
+    batch_size: int,
+    block_tiles: int,
+    progress: Progress,
+    report: IndexReport,
+) -> None:
+    """Does what was planned, and brings the graph up to date."""
+    index.rename_all(plan.renames)
+    if report.pruned is not None:
+        report.pruned = len(index.drop(plan.gone))
+    if encoder is not None:
+        progress.start("indexing", sum(job.windows - job.start for job in plan.jobs))
+        committer = Committer(index, block_tiles)
+        try:
+            with committer:
+                _embed(plan.jobs, committer, encoder, batch_size, progress)
+        except KeyboardInterrupt:
+            logger.warning(
+                "stopped: %s tiles of this run are in the index; give the same command again to go "
+                "on from there",
+                f"{committer.added:,}",
+            )
+            raise
+        report.added = committer.added
+    _refresh_graph(index, progress)
 
 
 def _refresh_graph(index: TileIndex, progress: Progress) -> None:
@@ -166,155 +204,102 @@ def _refresh_graph(index: TileIndex, progress: Progress) -> None:
     index.refresh_graph(advance)
 
 
-def _first(*values: Any) -> Any:
-    return next(value for value in values if value is not None)
+@dataclass
+class _Piece:
+    """A chunk of a source whose tiles are being embedded: (N, dim) vectors, `left` to come."""
+
+    job: Job
+    chunk: Chunk
+    vectors: np.ndarray
+    left: int
 
 
-# --- planning: what is there to do? ----------------------------------------------------------
-
-
-def _plan(
-    sources: list[str], index: TileIndex | None, settings: dict[str, Any], force: bool
-) -> tuple[list[SourceReport], list[_Job]]:
-    """A report for each raster, in order and once each, and a job for each that needs work.
-
-    Every raster in need of work is opened and cut here, before the model is loaded: mistyped names
-    are told at once, and the time left is known.
-    """
-    known = {} if index is None else {record.path: record for record in index.sources()}
-    reports: list[SourceReport] = []
-    jobs: list[_Job] = []
-    for path in _rasters(sources, reports):
-        record = _record(path, settings)
-        old = known.get(path)
-        if old is not None and not force and old.up_to_date(record):
-            reports.append(SourceReport(path, "unchanged", old.tiles))
-            continue
-        # If it fails, the tiles of an earlier run stay.
-        report = SourceReport(path, "indexed", old.tiles if old else 0)
-        reports.append(report)
-        try:
-            windows = _count_windows(path, settings)
-        except UsageError:
-            raise
-        except NgcgError as error:
-            _fail(report, error)
-        else:
-            jobs.append(_Job(record, report, windows, left=windows))
-    return reports, jobs
-
-
-def _rasters(sources: list[str], reports: list[SourceReport]) -> Iterator[str]:
-    """The rasters that the sources name, each once; folders without any are reported as failed."""
-    from ngcg_cli.raster import find_rasters
-
-    seen: set[str] = set()
-    for source in sources:
-        name = os.path.abspath(source) if is_local(source) else source
-        try:
-            found = find_rasters(name)
-        except NgcgError as error:
-            reports.append(SourceReport(name, "indexed"))
-            _fail(reports[-1], error)
-            continue
-        for path in found:
-            identity = os.path.realpath(path) if is_local(path) else path
-            if identity not in seen:
-                seen.add(identity)
-                yield path
-
-
-def is_local(source: str) -> bool:
-    """Whether a SOURCE is a path of this file system rather than a URL, `/vsi` path or the like.
-
-    Of those GDAL alone can tell what they are, so they are passed on as they stand.
-    """
-    if os.path.exists(source):
-        return True
-    scheme, colon, _ = source.partition(":")
-    return not source.startswith("/vsi") and not (colon and len(scheme) > 1 and "/" not in scheme)
-
-
-def _record(path: str, settings: dict[str, Any]) -> SourceRecord:
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):  # remote, or missing, which opening it will tell
-        return SourceRecord(path, None, None, **settings)
-    return SourceRecord(path, facts.st_size, facts.st_mtime_ns, **settings)
-
-
-def _count_windows(path: str, settings: dict[str, Any]) -> int:
-    from ngcg_cli.raster import Raster, TileSize
-
-    with Raster.open(path) as raster:
-        return len(raster.grid(TileSize.parse(settings["tile"]), settings["overlap"]))
-
-
-def _fail(report: SourceReport, error: Exception) -> None:
-    if report.status == "failed":
-        return
-    report.status = "failed"
-    if isinstance(error, NgcgError):
-        report.reason = f"{error.what.rstrip('.')}. {error.hint}" if error.hint else error.what
-    else:
-        report.reason = f"{type(error).__name__}: {error}"
-    report.reason = " ".join(report.reason.split())
-    logger.error("%s: %s", report.path, report.reason)
-    logger.debug("reading %s failed", report.path, exc_info=error)
-
-
-# --- the work: read ahead, embed, commit -----------------------------------------------------
-
-
-def _work(
-    jobs: list[_Job],
-    index: TileIndex,
-    encoder: Encoder,
-    batch_size: int,
-    advance: Callable[[int], None],
+def _embed(
+    jobs: list[Job], committer: Committer, encoder: Encoder, batch_size: int, progress: Progress
 ) -> None:
-    """Embeds all tiles in batches that run across sources, and commits each source when done."""
-    batch: list[tuple[_Job, np.ndarray]] = []
+    """Embeds all tiles in batches that run across sources, and hands them on in order."""
+    pieces: deque[_Piece] = deque()
+    batch: list[tuple[_Piece, int, np.ndarray]] = []
 
     def embed() -> None:
-        vectors = encoder.encode_images([pixels for _, pixels in batch], batch_size=batch_size)
-        for (job, _), vector in zip(batch, vectors, strict=True):
-            job.vectors.append(vector)
-            done(job, 1)
+        vectors = encoder.encode_images([pixels for *_, pixels in batch], batch_size=batch_size)
+        for (piece, row, _), vector in zip(batch, vectors, strict=True):
+            piece.vectors[row] = vector
+            piece.left -= 1
+        progress.advance(len(batch))
         batch.clear()
+        hand_on()
 
-    def done(job: _Job, windows: int) -> None:
-        job.left -= windows
-        advance(windows)
-        if job.left == 0:
-            _commit(job, index)
+    def hand_on() -> None:
+        while pieces and not pieces[0].left:
+            piece = pieces.popleft()
+            committer.put(
+                Done(
+                    piece.job,
+                    windows=piece.chunk.windows,
+                    skipped=len(piece.chunk.skipped),
+                    readable=piece.chunk.readable,
+                    tiles=piece.chunk.tiles,
+                    vectors=piece.vectors,
+                )
+            )
 
-    plans = [Plan.of(job.record, job.windows) for job in jobs]
-    with closing(read_ahead(plans, max_side=2 * encoder.image_size)) as chunks:
-        for chunk in chunks:
-            job = jobs[chunk.source]
+    ahead = max(2 * CHUNK, 2 * batch_size)
+    tally = _Tally()
+    with closing(read_ahead(jobs, 2 * encoder.image_size, ahead)) as chunks:
+        for job, chunk in chunks:
+            if tally.job is not job:
+                tally.end(progress)
+                tally = _Tally(job)
+                progress.at(job.record.path)
             if chunk.error is not None:
-                _fail(job.report, chunk.error)
-            if job.report.status == "failed":
-                done(job, chunk.windows)
+                job.report.fail(chunk.error)
                 continue
+            tally.add(chunk)
             pixels, chunk.pixels = chunk.pixels, []
-            job.chunks.append(chunk)
-            done(job, chunk.windows - len(pixels))
-            for tile in pixels:
-                batch.append((job, tile))
+            count = len(pixels)
+            progress.advance(chunk.windows - count)
+            piece = _Piece(job, chunk, np.empty((count, encoder.dim), np.float32), count)
+            pieces.append(piece)
+            hand_on()
+            for row, tile in enumerate(pixels):
+                batch.append((piece, row, tile))
                 if len(batch) == batch_size:
                     embed()
+        tally.end(progress)
         if batch:
             embed()
 
 
-def _commit(job: _Job, index: TileIndex) -> None:
-    """Puts a source with all its tiles into the index; of a failed one nothing is kept."""
-    if job.report.status != "failed":
-        tiles = join(job.chunks)
-        index.put(job.record, tiles, np.array(job.vectors, np.float32).reshape(-1, index.model.dim))
-        job.report.tiles = len(tiles)
-        if not len(tiles):
+@dataclass
+class _Tally:
+    """What could be read of the source in work."""
+
+    job: Job | None = None
+    windows: int = 0
+    readable: int = 0
+    tiles: int = 0
+    skipped: int = 0
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, chunk: Chunk) -> None:
+        self.windows += chunk.windows
+        self.readable += chunk.readable
+        self.tiles += len(chunk.pixels)
+        self.skipped += len(chunk.skipped)
+        self.reasons += chunk.skipped[: _NAMED - len(self.reasons)]
+
+    def end(self, progress: Progress) -> None:
+        """Tells what is wrong with the source, now that all of it was seen."""
+        job = self.job
+        if job is None:
+            return
+        progress.advance(job.windows - job.start - self.windows)  # what a failure left unseen
+        if job.report.status == "failed":
+            return
+        if self.skipped and not self.readable and not job.start:
+            job.report.fail(RasterError(f"none of its windows can be read: {self.reasons[0]}"))
+        elif self.skipped or job.record.skipped:
+            job.report.skip(job.record.skipped + self.skipped, job.windows, self.reasons)
+        elif not self.tiles and not job.start:
             logger.warning("%s: no tile holds enough data to be indexed", job.record.path)
-    job.chunks, job.vectors = [], []

@@ -1,41 +1,37 @@
-"""Reader threads ahead of the model: windows of rasters to tiles of uint8 RGB, in order."""
+"""Reader threads ahead of the model: windows of rasters to tiles of uint8 RGB, in order.
+
+A source is read by one thread, window after window in the order of its grid, so that a block of the
+file that neighbours share is decoded once and then found in GDAL's cache; several sources are read
+at the same time. What waits for the model is bounded in tiles.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ngcg_cli.errors import RasterError
+from ngcg_cli.journeys.files import is_gone, is_local
+from ngcg_cli.journeys.planning import Job
 from ngcg_cli.search import SourceRecord, TileTable
 
 if TYPE_CHECKING:
     from ngcg_cli.raster import Raster, Window
 
-# Windows that a thread reads in one go: neighbours share blocks of the file.
+# Windows that are placed, read and handed on together.
 CHUNK = 8
 READERS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A raster to read: how it is cut, into how many windows, and which of them count."""
-
-    path: str
-    tile: str
-    overlap: float
-    min_valid: float
-    windows: int
-
-    @classmethod
-    def of(cls, record: SourceRecord, windows: int) -> Self:
-        """The plan for a source whose grid has so many windows."""
-        return cls(record.path, record.tile, record.overlap, record.min_valid, windows)
+# Unreadable windows of one chunk after which a remote raster counts as out of reach.
+_OUT_OF_REACH = 4
+# A reader inside GDAL cannot be called back; the process may end without it.
+_PATIENCE = 5.0
 
 
 @dataclass
@@ -43,136 +39,178 @@ class Chunk:
     """Some neighbouring windows of a raster, read.
 
     Attributes:
-        source: which of the plans they belong to.
         windows: how many were looked at.
         tiles: those that hold enough data, N of them, and where they lie; None where N is 0.
         pixels: their N images, uint8 RGB (h, w, 3).
-        error: why they could not be read.
+        skipped: of each that could not be read, which and why.
+        readable: how many were read, or are known to be empty.
+        error: why the source cannot be read on; then nothing else is set.
     """
 
-    source: int
-    windows: int
+    windows: int = 0
     tiles: TileTable | None = None
     pixels: list[np.ndarray] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    readable: int = 0
     error: Exception | None = None
 
 
-def join(chunks: Sequence[Chunk]) -> TileTable:
-    """The tiles of all chunks of a source, in order."""
-    tables = [chunk.tiles for chunk in chunks if chunk.tiles is not None]
-    if not tables:
-        nothing = np.empty((0, 4))
-        return TileTable(nothing[:, 0], nothing[:, 0], nothing, nothing.astype(np.int64), [])
-    return TileTable(
-        lon=np.concatenate([table.lon for table in tables]),
-        lat=np.concatenate([table.lat for table in tables]),
-        bbox=np.concatenate([table.bbox for table in tables]),
-        window=np.concatenate([table.window for table in tables]),
-        geometry=[wkb for table in tables for wkb in table.geometry],
-    )
-
-
 def read_ahead(
-    plans: Sequence[Plan], max_side: int, readers: int = READERS
-) -> Generator[Chunk, None, None]:
-    """Reads all windows of all plans, in order, a bounded number of chunks ahead of the caller.
+    jobs: Sequence[Job], max_side: int, tiles_ahead: int = 2 * CHUNK, readers: int = READERS
+) -> Generator[tuple[Job, Chunk], None, None]:
+    """Reads all windows of all jobs, in order, a bounded number of tiles ahead of the caller.
 
-    At most 2 x `readers` chunks of `CHUNK` tiles wait in memory. A window that lies nowhere on the
-    Earth, or holds too little data, is counted but gives no tile. After an error the rest of that
-    source is counted without being read.
+    A window that lies nowhere on the Earth, or holds too little data, is counted but gives no tile.
+    After an error the next source follows.
 
     Args:
-        plans: what to read.
+        jobs: what to read, and from which window on.
         max_side: a tile's longer side is averaged down to this many pixels while reading.
+        tiles_ahead: of the source in turn, and of those after it together, this many tiles may
+            wait, and a chunk for each reader.
         readers: threads; each keeps one raster open.
     """
-    reader = _Reader(plans, max_side)
-    parts = (
-        (source, start)
-        for source, plan in enumerate(plans)
-        for start in range(0, plan.windows, CHUNK)
-    )
-    waiting: deque[Future[Chunk]] = deque()
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="reader")
+    ahead = _Ahead(tiles_ahead)
+    todo = iter(enumerate(jobs))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while not ahead.stopped:
+            with lock:
+                number, job = next(todo, (-1, None))
+            if job is None:
+                return
+            try:
+                for chunk in _chunks(job, max_side):
+                    ahead.put(number, chunk)
+                    if ahead.stopped:
+                        return
+            except Exception as error:  # whatever a hostile file provokes, the other sources go on
+                ahead.put(number, Chunk(error=error))
+            ahead.put(number, None)
+
+    threads = [
+        threading.Thread(target=work, name=f"reader-{number}", daemon=True)
+        for number in range(min(readers, len(jobs)))
+    ]
     try:
-        for source, start in parts:
-            waiting.append(pool.submit(reader.read, source, start))
-            if len(waiting) >= 2 * readers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for thread in threads:
+            thread.start()
+        for number, job in enumerate(jobs):
+            while (chunk := ahead.take(number)) is not None:
+                yield job, chunk
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        reader.close()
+        ahead.stop()
+        until = time.monotonic() + _PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
-class _Reader:
-    """What the threads share: the plans, each thread's open raster, the sources that failed."""
+class _Ahead:
+    """Chunks that wait for the model, by source.
 
-    def __init__(self, plans: Sequence[Plan], max_side: int) -> None:
-        self._plans = plans
-        self._max_side = max_side
-        self._open: dict[int, _Cut] = {}
-        self._failed: set[int] = set()
+    The source in turn has room of its own, so those after it can never stand in its way.
+    """
 
-    def read(self, source: int, start: int) -> Chunk:
-        """The windows from `start` on; errors come back in the chunk."""
-        plan = self._plans[source]
-        chunk = Chunk(source, windows=min(CHUNK, plan.windows - start))
-        if source in self._failed:
+    def __init__(self, tiles: int) -> None:
+        self._room = tiles
+        self._changed = threading.Condition()
+        self._lines: dict[int, deque[Chunk | None]] = {}
+        self._held: dict[int, int] = {}
+        self._turn = 0
+        self.stopped = False
+
+    def put(self, source: int, chunk: Chunk | None) -> None:
+        """Adds a source's next chunk, or its end (None), when there is room; nothing once stopped.
+
+        What goes over the room is the last chunk that was put.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or chunk is None or self._has_room(source))
+            self._lines.setdefault(source, deque()).append(chunk)
+            self._held[source] = self._held.get(source, 0) + _weight(chunk)
+            self._changed.notify_all()
+
+    def take(self, source: int) -> Chunk | None:
+        """The next chunk of the source in turn, as soon as it is there; None at its end."""
+        with self._changed:
+            self._turn = source
+            self._changed.wait_for(lambda: self._lines.get(source))
+            chunk = self._lines[source].popleft()
+            self._held[source] -= _weight(chunk)
+            if chunk is None:
+                del self._lines[source], self._held[source]
+            self._changed.notify_all()
             return chunk
-        try:
-            self._fill(chunk, self._cut(source), start)
-        except Exception as error:  # whatever a hostile file provokes, the other sources go on
-            self._failed.add(source)
-            return Chunk(source, chunk.windows, error=error)
+
+    def stop(self) -> None:
+        """Lets all who wait go on."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def _has_room(self, source: int) -> bool:
+        mine = self._held.get(self._turn, 0)
+        return (mine if source == self._turn else sum(self._held.values()) - mine) < self._room
+
+
+def _weight(chunk: Chunk | None) -> int:
+    return 0 if chunk is None else max(1, len(chunk.pixels))
+
+
+def _chunks(job: Job, max_side: int) -> Iterator[Chunk]:
+    from ngcg_cli.raster import Raster, TileSize
+
+    record = job.record
+    with Raster.open(record.path) as raster:
+        windows = raster.grid(TileSize.parse(record.tile), record.overlap)
+        if len(windows) != job.windows:
+            raise RasterError("it changed while it was being indexed", hint="Index it again.")
+        for start in range(job.start, len(windows), CHUNK):
+            yield _read(raster, windows[start : start + CHUNK], record, max_side)
+
+
+def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_side: int) -> Chunk:
+    chunk = Chunk(windows=len(windows))
+    filled = [window for window in windows if not _empty(raster, window)]
+    chunk.readable = len(windows) - len(filled)
+    if not filled:
         return chunk
-
-    def _fill(self, chunk: Chunk, cut: _Cut, start: int) -> None:
-        min_valid = self._plans[chunk.source].min_valid
-        windows = cut.windows[start : start + CHUNK]
-        places = cut.raster.footprints(windows)
-        kept = []
-        for row in np.flatnonzero(places.placed).tolist():
-            pixels, valid = cut.raster.read(windows[row], max_side=self._max_side)
-            if valid > 0 and valid >= min_valid:
-                kept.append(row)
-                chunk.pixels.append(pixels)
-        if kept:
-            chunk.tiles = TileTable(
-                lon=places.lon[kept],
-                lat=places.lat[kept],
-                bbox=places.bbox[kept],
-                window=np.array([windows[row] for row in kept], np.int64),
-                geometry=[places.geometry[row] for row in kept],
-            )
-
-    def _cut(self, source: int) -> _Cut:
-        """The source's raster, open in this thread; the one before it is closed."""
-        from ngcg_cli.raster import Raster, TileSize
-
-        thread = threading.get_ident()
-        cut = self._open.get(thread)
-        if cut is None or cut.source != source:
-            if cut is not None:
-                del self._open[thread]
-                cut.raster.close()
-            plan = self._plans[source]
-            raster = Raster.open(plan.path)
-            windows = raster.grid(TileSize.parse(plan.tile), plan.overlap)
-            cut = self._open[thread] = _Cut(source, raster, windows)
-        return cut
-
-    def close(self) -> None:
-        for cut in self._open.values():
-            cut.raster.close()
-        self._open.clear()
+    places = raster.footprints(filled)
+    kept = []
+    for row in np.flatnonzero(places.placed).tolist():
+        try:
+            pixels, valid = raster.read(filled[row], max_side=max_side)
+        except RasterError as error:
+            chunk.skipped.append(error.what)
+            _stop_when_out_of_reach(record.path, len(chunk.skipped), error)
+            continue
+        chunk.readable += 1
+        if valid > 0 and valid >= record.min_valid:
+            kept.append(row)
+            chunk.pixels.append(pixels)
+    if kept:
+        chunk.tiles = TileTable(
+            lon=places.lon[kept],
+            lat=places.lat[kept],
+            bbox=places.bbox[kept],
+            window=np.array([filled[row] for row in kept], np.int64),
+            geometry=[places.geometry[row] for row in kept],
+        )
+    return chunk
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """An open raster and its grid."""
+def _empty(raster: Raster, window: Window) -> bool:
+    empty = getattr(raster, "empty", None)
+    return empty is not None and empty(window)
 
-    source: int
-    raster: Raster
-    windows: list[Window]
+
+def _stop_when_out_of_reach(path: str, failures: int, error: RasterError) -> None:
+    """An unreadable window of a local file will not get better; a file or server that is gone may.
+
+    Then the source breaks off here, and the next run goes on from this chunk.
+    """
+    if is_gone(path):
+        raise RasterError("it vanished while it was being indexed", where=path) from error
+    if failures >= _OUT_OF_REACH and not is_local(path):
+        raise error

@@ -1,0 +1,276 @@
+"""What is there to do: which sources are new, changed, moved, unfinished, gone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.journeys.files import content_of, is_gone, is_local, with_facts
+from ngcg_cli.progress import Progress
+from ngcg_cli.search import SourceRecord, TileIndex
+
+logger = logging.getLogger(__name__)
+
+_HASHERS = min(4, os.cpu_count() or 1)
+
+Status = Literal["indexed", "unchanged", "failed"]
+
+
+@dataclass
+class SourceReport:
+    """What became of a source.
+
+    Attributes:
+        reason: why it failed, or what of it could not be read.
+        moved_from: the path under which an earlier run found it.
+    """
+
+    path: str
+    status: Status
+    tiles: int = 0
+    reason: str | None = None
+    moved_from: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Its row in the `--json` object."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value is not None or name in ("path", "status", "tiles")
+        }
+
+    def fail(self, error: Exception) -> None:
+        """Marks it as failed, once, and says why."""
+        if self.status == "failed":
+            return
+        self.status = "failed"
+        if isinstance(error, NgcgError):
+            reason = f"{error.what.rstrip('.')}. {error.hint}" if error.hint else error.what
+        else:
+            reason = f"{type(error).__name__}: {error}"
+        self.reason = " ".join(reason.split())
+        logger.error("%s: %s", self.path, self.reason)
+        logger.debug("reading %s failed", self.path, exc_info=error)
+
+    def skip(self, skipped: int, windows: int, reasons: list[str]) -> None:
+        """Says how many of its windows were left out, and why the first of them."""
+        more = "; ..." if skipped > len(reasons) else ""
+        told = f"{skipped:,} of its {windows:,} windows left out: {'; '.join(reasons)}{more}"
+        self.reason = " ".join(told.split())
+        logger.error("%s: %s", self.path, self.reason)
+
+
+@dataclass
+class Job:
+    """A raster to be indexed.
+
+    Attributes:
+        record: what the index shall know of it.
+        windows: size of its grid.
+        start: windows that an earlier run has done.
+        fresh: whether tiles of the same path that are in the index have to go.
+    """
+
+    record: SourceRecord
+    report: SourceReport
+    windows: int
+    start: int = 0
+    fresh: bool = True
+
+
+@dataclass
+class Plan:
+    """The work.
+
+    Attributes:
+        reports: a report for each raster, in order and once each.
+        jobs: the rasters to be read.
+        renames: old path and new record of what was moved or merely touched.
+        gone: paths to be dropped.
+    """
+
+    reports: list[SourceReport] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    renames: list[tuple[str, SourceRecord]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+
+def make_plan(
+    sources: list[str],
+    index: TileIndex | None,
+    settings: dict[str, Any],
+    *,
+    force: bool,
+    prune: bool,
+    progress: Progress,
+) -> Plan:
+    """Looks at all rasters that the sources name.
+
+    Those in need of work are opened and cut here, before the model is loaded: mistyped names are
+    told at once, and the time left is known.
+
+    Args:
+        settings: how to cut: `tile`, `overlap`, `min_valid`.
+        force: index also what is unchanged.
+        prune: drop what was found under these sources once and is there no more.
+    """
+    known = {} if index is None else {record.path: record for record in index.sources()}
+    plan = Plan()
+    gone = set(_gone_under(sources, known)) if prune else set()
+    paths, failed = _rasters(sources)
+    wanted = [
+        with_facts(SourceRecord(path, None, None, **settings))
+        for path in paths
+        if path not in failed and path not in gone
+    ]
+    earlier = {} if force else _earlier(wanted, known, progress)
+    plan.reports = [
+        failed.get(path) or SourceReport(path, "indexed") for path in paths if path not in gone
+    ]
+    reports = {report.path: report for report in plan.reports}
+    for record in wanted:
+        _plan_one(plan, record, reports[record.path], known, earlier)
+    moved = {old for old, _ in plan.renames}
+    plan.gone = sorted(gone - moved)
+    return plan
+
+
+def _plan_one(
+    plan: Plan,
+    record: SourceRecord,
+    report: SourceReport,
+    known: dict[str, SourceRecord],
+    earlier: dict[str, SourceRecord],
+) -> None:
+    if record.path in known:
+        report.tiles = known[record.path].tiles  # if it fails, those of an earlier run stay
+    same = earlier.get(record.path)
+    if same is not None:
+        _keep(plan, record, same, report)
+        if same.complete:
+            return
+    try:
+        windows = _count_windows(record)
+    except UsageError:
+        raise
+    except NgcgError as error:
+        report.fail(error)
+        return
+    job = Job(record, report, windows)
+    if same is not None and same.windows == windows:
+        record = replace(record, content=same.content, skipped=same.skipped)
+        job = Job(record, report, windows, start=same.done, fresh=False)
+    plan.jobs.append(job)
+
+
+def _keep(plan: Plan, record: SourceRecord, same: SourceRecord, report: SourceReport) -> None:
+    """Keeps the tiles that an earlier run has made of a source, under its path of today."""
+    facts = {name: getattr(record, name) for name in ("path", "size", "mtime_ns")}
+    report.tiles = same.tiles
+    if same.complete:
+        report.status = "unchanged"
+    if any(getattr(same, name) != value for name, value in facts.items()):
+        plan.renames.append((same.path, replace(same, **facts)))
+    if same.path != record.path:
+        report.moved_from = same.path
+        logger.info("%s: moved from %s, its tiles are kept", record.path, same.path)
+    if same.complete and same.skipped:
+        report.reason = f"{same.skipped:,} of its windows could not be read when it was indexed"
+
+
+def _earlier(
+    wanted: list[SourceRecord], known: dict[str, SourceRecord], progress: Progress
+) -> dict[str, SourceRecord]:
+    """For each path that an earlier run has worked on, complete or not, the record of that work.
+
+    The cheap signs come first: path, size and time. Where the size alone fits the contents are
+    compared, with the source of the same path or with those that are gone.
+    """
+    found: dict[str, SourceRecord] = {}
+    doubtful: list[tuple[SourceRecord, list[SourceRecord]]] = []
+    gone = [old for old in known.values() if old.content is not None and is_gone(old.path)]
+    for record in wanted:
+        old = known.get(record.path)
+        if old is not None and _cut_alike(old, record) and _facts(old) == _facts(record):
+            found[record.path] = old
+            continue
+        alike = [
+            other
+            for other in (gone if old is None else [old])
+            if other.content is not None and other.size == record.size and _cut_alike(other, record)
+        ]
+        if alike:
+            doubtful.append((record, alike))
+    if not doubtful:
+        return found
+    progress.start("comparing", len(doubtful))
+    taken: set[str] = set()
+    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hasher") as pool:
+        contents = pool.map(lambda pair: content_of(pair[0].path), doubtful)
+        for (record, alike), content in zip(doubtful, contents, strict=True):
+            progress.advance(1)
+            for other in alike:
+                if content is not None and other.content == content and other.path not in taken:
+                    taken.add(other.path)
+                    found[record.path] = other
+                    break
+    return found
+
+
+def _cut_alike(one: SourceRecord, other: SourceRecord) -> bool:
+    return (one.tile, one.overlap, one.min_valid) == (other.tile, other.overlap, other.min_valid)
+
+
+def _facts(record: SourceRecord) -> tuple[int | None, int | None]:
+    return record.size, record.mtime_ns
+
+
+def _gone_under(sources: list[str], known: dict[str, SourceRecord]) -> list[str]:
+    """Sources of the index that lay at or under the given paths and are there no more.
+
+    Only where the folder above is there: a disk that is not mounted takes nothing with it.
+    """
+    roots = [os.path.abspath(source) for source in sources if is_local(source)]
+    folders = tuple(os.path.join(root, "") for root in roots if _holds_files(root))
+    files = {root for root in roots if _holds_files(os.path.dirname(root))}
+    return [path for path in known if (path in files or path.startswith(folders)) and is_gone(path)]
+
+
+def _holds_files(folder: str) -> bool:
+    """An empty folder may be where a disk is mounted at other times."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False
+
+
+def _rasters(sources: list[str]) -> tuple[list[str], dict[str, SourceReport]]:
+    """The rasters that the sources name, each once and in order; and folders without any, which
+    are among them, with their failure."""
+    from ngcg_cli.raster import find_rasters
+
+    paths: dict[str, str] = {}
+    failed: dict[str, SourceReport] = {}
+    for source in sources:
+        name = os.path.abspath(source) if is_local(source) else source
+        try:
+            found = find_rasters(name)
+        except NgcgError as error:
+            found = [name]
+            failed[name] = SourceReport(name, "indexed")
+            failed[name].fail(error)
+        for path in found:
+            paths.setdefault(os.path.realpath(path) if is_local(path) else path, path)
+    return list(paths.values()), failed
+
+
+def _count_windows(record: SourceRecord) -> int:
+    from ngcg_cli.raster import Raster, TileSize
+
+    with Raster.open(record.path) as raster:
+        return len(raster.grid(TileSize.parse(record.tile), record.overlap))
