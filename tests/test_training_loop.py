@@ -208,3 +208,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_settings_that_cannot_be(value: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(value))):
         LoopSettings(**{"steps": 1, **value})
+
+
+def test_every_kind_of_model_has_a_learning_rate() -> None:
+    from ngcg_cli.encoder.backbones import MODEL_TYPES
+    from ngcg_cli.training.settings import LEARNING_RATES
+
+    assert LEARNING_RATES.keys() == set(MODEL_TYPES)

@@ -17,7 +17,7 @@ from ngcg_cli.training.loss import Direction
 Tuning = Literal["lora", "full"]
 
 # Peak learning rates of the paper's reference run.
-LEARNING_RATES = {"internvl": 3e-5, "smolvlm": 1e-4, "idefics3": 1e-4}
+LEARNING_RATES = {"internvl": 3e-5, "smolvlm": 1e-4, "idefics3": 1e-4, "internvl_conv": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrainSettings:
         batch_size: pairs whose others are the negatives, over all processes. Paper: 10, because
             of its memory; the gradient cache makes 64 cost none.
         micro_batch: pairs in memory at once; None takes the whole batch of a process.
-        lr: None takes the paper's, 3e-5 for InternVL and 1e-4 for SmolVLM.
+        lr: None takes the paper's, 3e-5 for InternVL and 1e-4 for SmolVLM (and `tiny`).
         warmup: share of the steps. Paper: 0.01 to 0.1.
         schedule, floor: paper: linear to 0.001 of the peak.
         weight_decay, clip: paper: 0.01 and 1.0.
