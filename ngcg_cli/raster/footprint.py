@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 # A footprint's straight edges stay this close to the true ones, or get twice as many vertices.
 TOLERANCE_M = 0.4
 MAX_SEGMENTS = 1024
+# With that many vertices the edge of a hemisphere is followed to 50 m. Edges that are still missed
+# by more than this lead nowhere: their coordinates lie far outside of what their CRS is made for.
+LOST_M = 10_000.0
 METRES_PER_DEGREE = 111_320.0
 # Points transformed at once: bounds the memory for millions of windows.
 BATCH_POINTS = 1_000_000
@@ -161,7 +164,8 @@ class Georeference:
         """Groups of windows with their outlines (n, vertices), each fine enough.
 
         Windows start with a segment an edge; those whose segments stray from the true edge start
-        again with twice as many.
+        again with twice as many. Windows off the Earth, or with edges that lead nowhere, are left
+        out.
         """
         todo, segments = np.arange(len(pixels)), self._first_segments(pixels)
         while todo.size:
@@ -172,11 +176,11 @@ class Georeference:
                 lon, lat = self._edge_points(pixels[members], segments)
                 on_earth = np.isfinite(lon).all(axis=1) & np.isfinite(lat).all(axis=1)
                 members, lon, lat = members[on_earth], lon[on_earth], lat[on_earth]
-                coarse = _error_m(lon, lat) > TOLERANCE_M
-                if segments >= MAX_SEGMENTS:
-                    coarse[:] = False
-                rough.append(members[coarse])
-                yield members[~coarse], lon[~coarse, ::2], lat[~coarse, ::2]
+                error = _error_m(lon, lat)
+                last = segments >= MAX_SEGMENTS
+                fine = error <= (LOST_M if last else TOLERANCE_M)
+                rough.append(members[:0] if last else members[~fine])
+                yield members[fine], lon[fine, ::2], lat[fine, ::2]
             todo, segments = np.concatenate(rough), segments * 2
 
     def _first_segments(self, pixels: Floats) -> int:
