@@ -172,7 +172,7 @@ def _chunks(job: Job, max_side: int) -> Iterator[Chunk]:
 
 def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_side: int) -> Chunk:
     chunk = Chunk(windows=len(windows))
-    filled = [window for window in windows if not _empty(raster, window)]
+    filled = [window for window in windows if not raster.empty(window)]
     chunk.readable = len(windows) - len(filled)
     if not filled:
         return chunk
@@ -198,11 +198,6 @@ def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_s
             geometry=[places.geometry[row] for row in kept],
         )
     return chunk
-
-
-def _empty(raster: Raster, window: Window) -> bool:
-    empty = getattr(raster, "empty", None)
-    return empty is not None and empty(window)
 
 
 def _stop_when_out_of_reach(path: str, failures: int, error: RasterError) -> None:

@@ -1,0 +1,138 @@
+"""Whole `ngcg index` runs against a bare loop that feeds the same model batches from memory.
+
+    python tests/bench/index_throughput.py [--model tiny] [--tiles 600] [--threads 1] [--rounds 3]
+
+A drawn raster, deflated and tiled as such rasters are, is indexed by the installed command in a
+process of its own, in turn with the bare loop in another one. What both pay once (imports, loading
+the model) is measured by an index of one tile and told, not counted. Prints one JSON object; exits
+with 1 when the median ratio of the speeds is below 0.9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+
+LIMIT = 0.9
+SIDE = 224
+
+_LOOP = """
+import sys, time
+import numpy as np
+import rasterio
+from ngcg_cli.encoder.checkpoint import load_encoder
+from ngcg_cli.journeys.defaults import BATCH
+
+path, model, tiles = sys.argv[1], sys.argv[2], int(sys.argv[3])
+encoder = load_encoder(model, "cpu")
+with rasterio.open(path) as dataset:
+    pixels = np.moveaxis(dataset.read(window=((0, 224), (0, 224 * 32))), 0, -1)
+images = [np.ascontiguousarray(pixels[:, i * 224 : i * 224 + 224]) for i in range(32)]
+batches = [[images[(i + j) % 32] for j in range(BATCH)] for i in range(0, tiles, BATCH)]
+batches[-1] = batches[-1][: tiles - BATCH * (len(batches) - 1)]
+encoder.encode_images(batches[0], batch_size=BATCH)
+began, used = time.perf_counter(), time.process_time()
+for batch in batches:
+    encoder.encode_images(batch, batch_size=BATCH)
+print(time.perf_counter() - began, time.process_time() - used)
+"""
+
+
+def main() -> None:
+    """Draw the raster, run both in turn, tell what they took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--tiles", type=int, default=600)
+    parser.add_argument("--threads", type=int, default=0, help="of the model; 0: torch's default")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    if args.threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)
+
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        large, small = Path(folder, "large.tif"), Path(folder, "small.tif")
+        rows = math.ceil(args.tiles / 32)
+        _draw(large, 32 * SIDE, rows * SIDE)
+        _draw(small, SIDE, SIDE)
+        for number in range(args.rounds):
+            start = _index(small, args.model, Path(folder, f"small-{number}"))[0]
+            order = [_index, _loop] if number % 2 else [_loop, _index]
+            took = {
+                run: run(large, args.model, Path(folder, f"large-{number}"), 32 * rows)
+                for run in order
+            }
+            index, loop = took[_index][0] - start, took[_loop][0]
+            rounds.append(
+                {
+                    "start_seconds": round(start, 2),
+                    "index_tiles_per_second": round((32 * rows - 1) / index, 1),
+                    "loop_tiles_per_second": round(32 * rows / loop, 1),
+                    "ratio": round(loop / index, 3),
+                }
+            )
+            print(json.dumps(rounds[-1]), file=sys.stderr)
+    ratio = statistics.median(entry["ratio"] for entry in rounds)
+    print(json.dumps({**vars(args), "tiles": 32 * rows, "ratio": ratio, "rounds": rounds}))
+    sys.exit(0 if ratio >= LIMIT else 1)
+
+
+def _index(path: Path, model: str, folder: Path, tiles: int = 1) -> tuple[float, float]:
+    """Seconds of a whole run, on the clock and of processors."""
+    command = [Path(sys.executable).with_name("ngcg"), "index", path, "--index", folder, "-q"]
+    cut = ["--tile", f"{SIDE}px", "--overlap", "0", "--model", model, "--device", "cpu", "--json"]
+    before, began = os.times(), time.perf_counter()
+    done = subprocess.run([*command, *cut], stdout=subprocess.PIPE, check=True)
+    seconds, after = time.perf_counter() - began, os.times()
+    assert json.loads(done.stdout)["added"] == tiles
+    used = after.children_user + after.children_system
+    return seconds, used - before.children_user - before.children_system
+
+
+def _loop(path: Path, model: str, _: Path, tiles: int) -> tuple[float, float]:
+    """Seconds of embedding alone."""
+    command = [sys.executable, "-c", _LOOP, path, model, str(tiles)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    seconds, used = map(float, done.stdout.split())
+    return seconds, used
+
+
+def _draw(path: Path, width: int, height: int) -> None:
+    """Hills of colour with some grain: about as hard to decode as imagery."""
+    generator = np.random.default_rng(0)
+    profile = {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": "EPSG:32618",
+        "transform": from_origin(500_000, 4_500_000, 0.3, 0.3),
+        "tiled": True,
+        "compress": "deflate",
+        "predictor": 2,
+    }
+    across = np.sin(np.arange(width) / 97)[None, :]
+    with rasterio.open(path, "w", **profile) as dataset:
+        for row in range(0, height, 256):
+            rows = min(256, height - row)
+            hills = 128 + 60 * across * np.cos(np.arange(row, row + rows) / 61)[:, None]
+            grain = generator.integers(-12, 12, (3, rows, width))
+            block = (hills + grain).clip(0, 255).astype(np.uint8)
+            dataset.write(block, window=((row, row + rows), (0, width)))
+
+
+if __name__ == "__main__":
+    main()
