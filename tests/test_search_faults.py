@@ -17,7 +17,7 @@ import pytest
 from test_search import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search import Block, TileIndex
+from ngcg_cli.search import Block, TileIndex, ranking
 from ngcg_cli.search.files import PARTIAL
 from ngcg_cli.search.format import MANIFEST
 
@@ -247,3 +247,13 @@ def test_an_index_of_format_1_opens_and_is_upgraded(tmp_path: Path) -> None:
     old.put(source("c"), row_of_tiles(1, west=60), unit(1))
     assert json.loads(path.read_text())["version"] == 2
     assert state(old) == {**STATES[0], "c": 1}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.filterwarnings("error")
+def test_a_damaged_vector_hides_no_other_of_its_block(bad: float) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[2] = bad
+    queries = np.full((1, 4), 2, np.float32)
+    rows, _ = ranking.top_k(queries, [(np.arange(4), vectors)], 3)
+    assert rows.tolist() == [[0, 1, 3]]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,13 +81,10 @@ def test_sources_overlap_across_the_antimeridian(index: TileIndex) -> None:
     assert whole.area == pytest.approx(0.002 * 0.002)
 
 
-@pytest.mark.parametrize("all_pairs", [1_000, 0])
-def test_every_way_to_find_overlaps_is_the_plain_one(
-    monkeypatch: pytest.MonkeyPatch, all_pairs: int
-) -> None:
+@pytest.mark.parametrize("step", [1, 7, 1_000])
+def test_kept_hits_are_those_of_the_plain_loop(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Random tiles of two sources around the antimeridian, against a loop over shapely areas."""
-    monkeypatch.setattr(overlap, "_ALL_PAIRS", all_pairs)
-    monkeypatch.setattr(overlap, "_LOOKUPS", 13)
+    monkeypatch.setattr(overlap, "_STEP", step)
     rng = np.random.default_rng(4)
     count = 80
     # Odd areas, so that none is shared by exactly half, where rounding would decide.
@@ -107,7 +105,9 @@ def test_every_way_to_find_overlaps_is_the_plain_one(
     )
     rankings = np.array([rng.permutation(count) for _ in range(20)])
     rankings[:, -3:] = -1
-    kept = overlap.distinct(rankings, columns, rng.integers(0, 2, count), lambda: shapes, 30)
+    kept = overlap.distinct(
+        rankings, columns, rng.integers(0, 2, count), lambda some: shapes[some], 30
+    )
     for ranking, mask in zip(rankings, kept, strict=True):
         expected: list[int] = []
         for tile in ranking[:-3]:
@@ -117,6 +117,28 @@ def test_every_way_to_find_overlaps_is_the_plain_one(
                 expected.append(tile)
         assert ranking[mask].tolist() == expected[:30]
         assert 5 < len(expected) < 60
+
+
+@pytest.mark.parametrize("scenes", [1, 2])
+def test_thousands_of_tiles_on_one_spot_cost_little(
+    index: TileIndex, monkeypatch: pytest.MonkeyPatch, scenes: int
+) -> None:
+    """A time series: each tile is compared with what is kept, not with every other."""
+    count, compared = 5_000, 0
+    per = count // scenes
+    for scene in range(scenes):
+        index.put(source(str(scene)), row_of_tiles(per, step=0), ranked(per))
+    plain = overlap._overlap
+
+    def counting(one: int, others: np.ndarray, *rest: Any) -> np.ndarray:
+        nonlocal compared
+        compared += len(others)
+        return plain(one, others, *rest)
+
+    monkeypatch.setattr(overlap, "_overlap", counting)
+    assert len(index.search(ASKED, top=10)[0]) == 1
+    # Ranks are asked for in steps, each four times as deep, the last one of all: 1 + 4/3 times.
+    assert compared < 7 / 3 * count
 
 
 def test_big_endian_footprint() -> None:

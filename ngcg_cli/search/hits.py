@@ -101,12 +101,14 @@ def _filter(
 
 
 def _distinct(view: Snapshot, rows: Ints, tiles: Ints, columns: TileColumns, top: int) -> Mask:
-    shapes: list[npt.NDArray[np.object_]] = []
+    shapes, known = np.empty(len(tiles), object), np.zeros(len(tiles), bool)
 
-    def footprints() -> npt.NDArray[np.object_]:
-        if not shapes:
-            shapes.append(polygons(view.geometry(tiles), columns.lon))
-        return shapes[0]
+    def footprints(wanted: Ints) -> npt.NDArray[np.object_]:
+        new = np.unique(wanted[~known[wanted]])
+        if len(new):
+            shapes[new] = polygons(view.geometry(tiles[new]), columns.lon[new])
+            known[new] = True
+        return shapes[wanted]
 
     tile = np.where(rows >= 0, np.searchsorted(tiles, rows), -1)
     source = view.segment_source[view.segment_of(tiles)]

@@ -87,11 +87,13 @@ def top_k(queries: Vectors, blocks: Iterable[tuple[Ints, Vectors]], k: int) -> t
     for rows, vectors in blocks:
         for start in range(0, len(queries), _BLOCK_QUERIES):
             part = slice(start, start + _BLOCK_QUERIES)
-            scores = queries[part] @ vectors.T
-            # Later rows lose ties, so only a greater score gets past the worst one kept.
+            with np.errstate(invalid="ignore", over="ignore"):  # of damaged vectors
+                scores = queries[part] @ vectors.T
+            # Later rows lose ties, so only a greater score gets past the worst one kept. A damaged
+            # vector's NaN or infinity neither wins nor, as a maximum, hides the others.
             floor = best_scores[part, -1]
-            for i in np.flatnonzero(scores.max(axis=1) > floor):
-                found = np.flatnonzero(scores[i] > floor[i])
+            for i in np.flatnonzero(~(scores.max(axis=1) <= floor)):
+                found = np.flatnonzero((scores[i] > floor[i]) & (scores[i] < np.inf))
                 found_scores = scores[i, found]
                 if len(found) > k:
                     kth = np.partition(found_scores, -k)[-k]
