@@ -26,6 +26,9 @@ OPTIONS: dict[str, int | str] = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    # Bytes a second and seconds: a server that falls silent is not waited for.
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
 }
 # A server is not asked for the list of a raster's neighbours: it may be long, or a web page.
 REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}

@@ -1,0 +1,76 @@
+"""A raster behind a web server: only the ranges that a window needs are fetched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import range_server
+import rasterio
+from rasterio.enums import Resampling
+from test_raster import noise, write
+
+from ngcg_cli.errors import RasterError
+from ngcg_cli.raster import Raster, Window
+
+SIDE = 2048
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where `tmp_path` is served."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    command = [sys.executable, range_server.__file__, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        server.kill()
+
+
+def account(address: str) -> dict[str, Any]:
+    with urllib.request.urlopen(address + range_server.ACCOUNT) as answer:
+        return json.load(answer)
+
+
+def test_a_window_of_a_remote_cog_takes_a_small_share_of_it(tmp_path, address):
+    pixels = noise(3, SIDE, SIDE)
+    path = write(tmp_path / "a.tif", pixels, tiled=True, blockxsize=256, blockysize=256)
+    with rasterio.open(path, "r+") as out:
+        out.build_overviews([2, 4, 8], Resampling.average)
+    size = Path(path).stat().st_size
+    try:
+        raster = Raster.open(f"{address}/a.tif")
+    except RasterError:
+        if not account(address)["asked"]:
+            pytest.skip("this GDAL cannot fetch: it was built without curl")
+        raise
+    with raster:
+        image, valid = raster.read(Window(1024, 1024, 224, 224))
+        one = account(address)["sent"]
+        whole, _ = raster.read(Window(0, 0, SIDE, SIDE), max_side=256)
+    both = account(address)
+    assert valid == 1
+    assert np.array_equal(image, np.moveaxis(pixels[:, 1024:1248, 1024:1248], 0, -1))
+    assert whole.shape == (256, 256, 3)
+    assert one < 0.1 * size
+    assert both["sent"] < 0.2 * size
+    assert not any(path.endswith("/") for path in both["asked"])  # no list of the folder
+
+
+def test_a_side_file_of_a_local_raster_is_still_found(tmp_path):
+    path = tmp_path / "a.tif"
+    profile = {"driver": "GTiff", "count": 1, "width": 8, "height": 8, "dtype": "uint8"}
+    with rasterio.open(path, "w", crs="EPSG:32618", **profile) as out:
+        out.write(noise(1, 8, 8))
+    (tmp_path / "a.TFW").write_text("1\n0\n0\n-1\n500000\n4650000\n")
+    with Raster.open(path) as raster:
+        assert raster.gsd == pytest.approx((1, 1), rel=1e-3)
