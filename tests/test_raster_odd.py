@@ -194,3 +194,12 @@ def test_nonsensical_rpcs_are_refused_or_bounded(tmp_path, changes):
     except RasterError:
         pass
     assert time.process_time() - began < 5
+
+
+def test_a_vrt_without_its_source_opens_and_gives_no_pixel(tmp_path):
+    path = virtual(tmp_path / "a.vrt")
+    source = "<SimpleSource><SourceFilename>gone.tif</SourceFilename></SimpleSource>"
+    text = path.read_text().replace('band="1"/>', f'band="1">{source}</VRTRasterBand>')
+    path.write_text(text)
+    with Raster.open(path) as raster, pytest.raises(RasterError, match=r"gone\.tif"):
+        raster.read(Window(0, 0, 100, 100))
