@@ -241,6 +241,34 @@ def test_graph_is_extended_not_rebuilt_for_a_few(index: TileIndex, small_graphs:
     assert list((index.path / "graph").iterdir()) == []
 
 
+def test_a_useless_graph_is_left_alone_until_the_index_has_doubled(
+    index: TileIndex, small_graphs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def useless(tree: Graph, *_: Any) -> Tuning:
+        return Tuning(tree.count, None, 0.0, 1.0, 0.0, scan=9.0, score=1.0)
+
+    monkeypatch.setattr(graph, "tune", useless)
+    added: list[int] = []
+    index.put(source("a"), row_of_tiles(100), unit(100))
+    index.refresh_graph(progress=added.append)
+    assert sum(added) == 100
+    before = Manifest.read(index.path).graph
+    # Neither new tiles nor replaced ones are worth building what is not used.
+    for name, seed in (("b", 1), ("b", 2), ("c", 3)):
+        index.put(source(name), row_of_tiles(45, west=20 + seed), unit(45, seed=seed))
+        index.refresh_graph(progress=added.append)
+    assert sum(added) == 100
+    assert Manifest.read(index.path).graph == before
+    hits = index.search(unit(45, seed=3)[:5], top=1)
+    assert [hit.source for (hit,) in hits] == ["c"] * 5
+    monkeypatch.setattr(graph, "tune", dear_exact_search)
+    index.put(source("d"), row_of_tiles(10, west=50), unit(10, seed=4))
+    index.refresh_graph(progress=added.append)
+    assert sum(added) == 200
+    index.search(unit(10, seed=4))
+    assert graph_used(index)
+
+
 @pytest.mark.parametrize("harm", ["missing", "truncated", "foreign", "flipped"])
 def test_a_graph_that_is_not_ours_is_never_trusted(
     index: TileIndex, tmp_path: Path, small_graphs: None, harm: str

@@ -30,6 +30,8 @@ MAX_K = 1024
 MAX_DEAD = 0.2
 # Measured anew when it has grown by more than this.
 MAX_GROWTH = 0.1
+# One that was measured to be of no use is tried again at so many times the size, or a part of it.
+RETRY = 2.0
 
 # What a graph must find of the ten exact ranks: a little more than the 0.99 that is promised.
 TARGET = 0.995
@@ -60,17 +62,24 @@ class Graph:
         """Load the recorded graph, or None when the file is missing, changed or not ours."""
         import hnswlib
 
-        path = folder / record.path
         try:
-            if FileRecord.of(path) != record.file:
+            if not cls.sound(folder, record):
                 return None
             index = hnswlib.Index(space="ip", dim=record.dim)
-            index.load_index(str(path), max_elements=max(record.count, room_for))
+            index.load_index(str(folder / record.path), max_elements=max(record.count, room_for))
         except (OSError, RuntimeError):
             return None
         if index.get_current_count() != record.count:
             return None
         return cls(index, record.count)
+
+    @staticmethod
+    def sound(folder: Path, record: GraphRecord) -> bool:
+        """Whether the recorded graph's file is there, and the one that was written."""
+        try:
+            return FileRecord.of(folder / record.path) == record.file
+        except OSError:
+            return False
 
     @classmethod
     def empty(cls, dim: int, room_for: int) -> Graph:

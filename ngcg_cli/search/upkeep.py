@@ -38,12 +38,13 @@ def with_graph(view: Snapshot, progress: Callable[[int], object] | None = None) 
         held = record.segments
         in_graph = set(held)
         new = [segment for name, segment in live.items() if (name, segment.tiles) not in in_graph]
+        fresh = not new and dead <= graph.MAX_DEAD * record.count and record.tuning is not None
+        if (fresh or _useless(view, record)) and Graph.sound(folder, record):
+            return manifest
         if dead <= graph.MAX_DEAD * record.count:
             room = record.count + sum(segment.tiles for segment in new)
             tree = Graph.load(folder, record, room_for=room)
         if tree and not new:
-            if record.tuning:
-                return manifest
             return replace(manifest, graph=_tuned(view, record, None))
     before = record.tuning if record and tree else None
     if not tree:
@@ -55,10 +56,22 @@ def with_graph(view: Snapshot, progress: Callable[[int], object] | None = None) 
     segments = (*held, *((segment.name, segment.tiles) for segment in new))
     name = file_name(manifest.next_name)
     file = tree.save(folder, f"graph/{name}.hnsw")
-    fresh = GraphRecord(name, manifest.model.dim, tree.count, segments, file)
+    written = GraphRecord(name, manifest.model.dim, tree.count, segments, file)
     del tree  # measuring loads it anew: once in memory is enough
-    fresh = _tuned(view, fresh, before)
-    return replace(manifest, graph=fresh, next_name=manifest.next_name + 1)
+    written = _tuned(view, written, before)
+    return replace(manifest, graph=written, next_name=manifest.next_name + 1)
+
+
+def _useless(view: Snapshot, record: GraphRecord) -> bool:
+    """Whether the graph was measured to be of no use for an index of about this size.
+
+    Then work on it would be wasted at every run: it is left as it is, until the index has become
+    so much larger or smaller that the measurement may turn out otherwise.
+    """
+    tuning = record.tuning
+    if not tuning or tuning.ef is not None:
+        return False
+    return 1 / graph.RETRY < view.count / tuning.count < graph.RETRY
 
 
 def _tuned(view: Snapshot, record: GraphRecord, before: Tuning | None) -> GraphRecord:

@@ -173,6 +173,7 @@ def run(kind: str, sizes: list[int], out: Path) -> None:
                 print(f"{kind} {tree.count} {built:.0f} s", flush=True)
             tree._index.set_num_threads(1)
             row = {"data": kind, "size": size, "build_s": built}
+            row |= {"m": graph._M, "ef_construction": graph._EF_CONSTRUCTION}
             row |= measure(kind, tree, vectors[:size], Path(folder))
             if size == max(sizes):
                 row["add_1000_s"] = add(tree, vectors[size : size + 1000])
@@ -286,6 +287,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the results, JSON; added to")
     parser.add_argument("--data", choices=KINDS, default="clustered")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--m", type=int, help="links of a vector, instead of ngcg's own choice")
+    parser.add_argument("--ef-construction", type=int, help="likewise")
     parser.add_argument("--plot", type=Path, help="draw the results here, and measure nothing")
     args = parser.parse_args()
     if args.plot:
@@ -295,6 +298,8 @@ def main() -> None:
         return
     if os.environ.get("OMP_NUM_THREADS") != "1":
         sys.exit("Set OMP_NUM_THREADS=1: the times are those of one thread.")
+    graph._M = args.m or graph._M
+    graph._EF_CONSTRUCTION = args.ef_construction or graph._EF_CONSTRUCTION
     run(args.data, sorted(args.sizes), args.out)
 
 
