@@ -59,10 +59,53 @@ def clustered_chunk(generator: np.random.Generator, count: int) -> Vectors:
     return unit(np.sqrt(share) * centres[of] + np.sqrt(np.float32(1) - share) * noise)
 
 
+class Grown:
+    """Vectors grown from real ones, for there are no million real ones.
+
+    Each: a real vector drawn at random, moved by a random part of the way to one of its 10 nearest,
+    plus noise in any direction (all 256: harder than real) as long as the way to its nearest.
+    """
+
+    def __init__(self, real: Vectors) -> None:
+        cosines = real @ real.T
+        np.fill_diagonal(cosines, -2)
+        self.real = real
+        self.near = np.argsort(-cosines, axis=1)[:, :10]
+        self.reach = np.sqrt(np.maximum(2 - 2 * cosines.max(axis=1), 0))
+
+    def chunk(self, generator: np.random.Generator, count: int) -> Vectors:
+        """Some of them."""
+        here = generator.integers(len(self.real), size=count)
+        there = self.near[here, generator.integers(self.near.shape[1], size=count)]
+        part = generator.random((count, 1), np.float32)
+        noise = self.reach[here, None] * random_chunk(generator, count)
+        return unit((1 - part) * self.real[here] + part * self.real[there] + noise)
+
+
+def embed(pairs: Path, count: int = 1000) -> tuple[Vectors, Vectors]:
+    """Some images of a JSON Lines file of pairs, and captions of them, through `tiny`."""
+    from PIL import Image
+
+    from ngcg_cli.encoder.checkpoint import load_encoder
+
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:count]]
+    encoder = load_encoder("tiny")
+    parts = []
+    for start in range(0, len(rows), 64):
+        files = [pairs.parent / row["image"] for row in rows[start : start + 64]]
+        parts.append(
+            encoder.encode_images([np.asarray(Image.open(f).convert("RGB")) for f in files])
+        )
+    captions = list(dict.fromkeys(row["captions"][0] for row in rows))[:QUERIES]
+    return np.concatenate(parts), encoder.encode_texts(captions)
+
+
 KINDS: dict[str, Callable[[np.random.Generator, int], Vectors]] = {
     "random": random_chunk,
     "clustered": clustered_chunk,
 }
+TEXTS: dict[str, Vectors] = {}  # queries that are captions, where there are any
 
 
 def make(kind: str, count: int) -> Vectors:
@@ -79,6 +122,7 @@ def queries_for(kind: str, vectors: Vectors) -> dict[str, Vectors]:
 
     held: further vectors of the same kind, as a photo is asked for.
     between: as the graph is tuned with, from other rows.
+    texts: captions, where there are real ones.
     beside: half a vector of the index (cosine 0.5), the rest in any direction at all, as a text.
     """
     held = KINDS[kind](np.random.default_rng(3), QUERIES)
@@ -86,7 +130,8 @@ def queries_for(kind: str, vectors: Vectors) -> dict[str, Vectors]:
     rows = generator.permutation(len(vectors))[: 3 * QUERIES]
     noise = random_chunk(generator, QUERIES)
     beside = unit(np.float32(0.5) * vectors[rows[:QUERIES]] + np.float32(0.75**0.5) * noise)
-    return {"held": held, "between": graph.probes_between(vectors[rows]), "beside": beside}
+    queries = {"held": held, "between": graph.probes_between(vectors[rows]), "beside": beside}
+    return {**queries, "texts": TEXTS[kind]} if kind in TEXTS else queries
 
 
 def blocks(vectors: Vectors) -> Iterable[tuple[Any, Vectors]]:
@@ -242,7 +287,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (latency, recall, build) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
-    colours = {"clustered": "#0072b2", "random": "#d55e00"}
+    colours = {"clustered": "#0072b2", "random": "#d55e00", "real-like": "#009e73"}
     for kind in dict.fromkeys(row["data"] for row in rows):
         mine = sorted((row for row in rows if row["data"] == kind), key=lambda row: row["size"])
         sizes, colour = [row["size"] for row in mine], colours[kind]
@@ -285,7 +330,8 @@ def main() -> None:
     """Measure, or tell and draw what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the results, JSON; added to")
-    parser.add_argument("--data", choices=KINDS, default="clustered")
+    parser.add_argument("--data", choices=[*KINDS, "real-like"], default="clustered")
+    parser.add_argument("--pairs", type=Path, help="images and captions, for real-like data")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--m", type=int, help="links of a vector, instead of ngcg's own choice")
     parser.add_argument("--ef-construction", type=int, help="likewise")
@@ -298,6 +344,11 @@ def main() -> None:
         return
     if os.environ.get("OMP_NUM_THREADS") != "1":
         sys.exit("Set OMP_NUM_THREADS=1: the times are those of one thread.")
+    if args.data == "real-like":
+        if not args.pairs:
+            parser.error("--data real-like takes --pairs")
+        images, TEXTS[args.data] = embed(args.pairs)
+        KINDS[args.data] = Grown(images).chunk
     graph._M = args.m or graph._M
     graph._EF_CONSTRUCTION = args.ef_construction or graph._EF_CONSTRUCTION
     run(args.data, sorted(args.sizes), args.out)
