@@ -22,46 +22,56 @@ from typing import Self
 import numpy as np
 import pyarrow.parquet as pq
 
-_SERVER = """
-import json, os, signal, sys, time
-from ngcg_cli.app import run
-from ngcg_cli.encoder.checkpoint import load_encoder
-from ngcg_cli.journeys import indexing, querying
-from ngcg_cli.raster import Raster
-import pyarrow.parquet
 
-load_encoder(sys.argv[1], "cpu")
-for line in sys.stdin:
-    words, delay = json.loads(line)
-    pid = os.fork()
-    if not pid:
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.dup2(null, 1)
-        os._exit(run(words))
-    until = time.monotonic() + delay
-    ended, status = 0, 0
-    while not ended and time.monotonic() < until:
-        time.sleep(0.001)
-        ended, status = os.waitpid(pid, os.WNOHANG)
-    if not ended:
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
-"""
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: so long after so many files of the index were named by its manifest.
+
+    Not by the clock alone, which on a busy machine tells little of where a run is.
+    """
+
+    index: str
+    named: int
+    seconds: float
+
+    def strike(self, pid: int) -> int:
+        """Waits for the moment, kills the child process; its exit status, -9 when it was killed."""
+        status, until = None, None
+        while status is None:
+            if until is None and next_name(Path(self.index)) >= self.named:
+                until = time.monotonic() + self.seconds
+            if until is not None and time.monotonic() >= until:
+                os.kill(pid, signal.SIGKILL)
+                status = os.waitpid(pid, 0)[1]
+                break
+            time.sleep(0.001)
+            ended, told = os.waitpid(pid, os.WNOHANG)
+            status = told if ended else None
+        return os.waitstatus_to_exitcode(status)
+
+
+def next_name(index: Path) -> int:
+    """The number of the index's next file, which grows with each commit; 0 without an index."""
+    try:
+        return int(json.loads((index / "manifest.json").read_text())["next_name"])
+    except FileNotFoundError:
+        return 0
 
 
 class Runner:
     """Runs `ngcg` in processes of their own, and kills them on time."""
 
     def __init__(self, model: Path, fork: bool = True) -> None:
-        self._command = [sys.executable, "-c", _SERVER, str(model)]
+        self._model = model
         self._fork = fork
 
     def __enter__(self) -> Self:
         if self._fork:
             self._server = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                [sys.executable, __file__, self._model],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
         return self
 
@@ -73,21 +83,44 @@ class Runner:
                 assert self._server.stdin
                 self._server.stdin.close()
 
-    def run(self, words: list[str], delay: float = 600.0) -> int:
-        """The exit status; -9 when it was killed after `delay` seconds."""
+    def run(self, words: list[str], moment: Moment | None = None) -> int:
+        """The exit status; -9 when it was killed at its moment."""
         if self._fork:
             assert self._server.stdin
             assert self._server.stdout
-            print(json.dumps([words, delay]), file=self._server.stdin, flush=True)
+            order = [words, moment and vars(moment)]
+            print(json.dumps(order), file=self._server.stdin, flush=True)
             return int(self._server.stdout.readline())
-        with subprocess.Popen(
-            [Path(sys.executable).with_name("ngcg"), *words], stdout=subprocess.DEVNULL
-        ) as process:
-            try:
-                return process.wait(delay)
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                return process.wait()
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("ngcg"), *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        if moment is None:
+            return process.wait()
+        process.returncode = moment.strike(process.pid)
+        return process.returncode
+
+
+def serve(model: str) -> None:
+    """Imports what a run needs, then runs a line of stdin after the other in a forked process."""
+    from ngcg_cli.app import run
+    from ngcg_cli.encoder.checkpoint import load_encoder
+
+    load_encoder(model, "cpu")
+    for line in sys.stdin:
+        words, moment = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in range(3):
+                os.dup2(null, stream)
+            os._exit(run(words))
+        if moment is None:
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        else:
+            status = Moment(**moment).strike(pid)
+        print(status, flush=True)
 
 
 Tiles = dict[tuple[str, tuple[int, ...]], np.ndarray]
@@ -121,6 +154,7 @@ class Story:
         partial: kills after which part of the tiles was in the index.
         mid_commit: kills that left files which no manifest names: they came during a commit.
         within: kills after which part of the tiles of a source was there.
+        moments: for each kill, how many files the index had named before the run and at its end.
         finished: runs that came to their end, all of them with the tiles of the undisturbed run.
     """
 
@@ -129,7 +163,7 @@ class Story:
     mid_commit: int = 0
     within: int = 0
     finished: int = 0
-    moments: list[float] = field(default_factory=list)
+    moments: list[list[int]] = field(default_factory=list)
 
 
 def tell_kills(
@@ -142,25 +176,26 @@ def tell_kills(
     """
     generator = random.Random(seed)
 
-    def index(to: Path, delay: float = 600.0) -> int:
+    def index(to: Path, moment: Moment | None = None) -> int:
         words = ["index", str(rasters), "--index", str(to), "--model", str(model)]
         cut = ["--tile", "16px", "--overlap", "0", "--block", "8", "-q"]
-        return runner.run([*words, *cut], delay)
+        return runner.run([*words, *cut], moment)
 
     began = time.monotonic()
     assert index(folder / "undisturbed") == 0
     whole = time.monotonic() - began
-    began = time.monotonic()
-    assert index(folder / "undisturbed") == 0  # nothing to do: this is what starting takes
-    start = time.monotonic() - began
+    end = next_name(folder / "undisturbed")
     truth = stored(folder / "undisturbed")
     of_source = {path: sum(p == path for p, _ in truth) for path, _ in truth}
 
     story, disturbed, before = Story(), folder / "disturbed-0", 0
     while story.kills < kills:
-        # A few kills before each end; now and then one while the process starts.
-        delay = start * 0.7 + generator.random() * (whole - start * 0.7) * 0.5
-        status = index(disturbed, delay)
+        # A few kills before each end, one in five while the process starts.
+        at, names = next_name(disturbed), 0
+        if generator.random() < 0.8:
+            names = at + 1 + int(generator.random() * (end - at) / 2)
+        pause = generator.random() * (2 * whole / end if names else whole / 3)
+        status = index(disturbed, Moment(str(disturbed), names, pause))
         tiles = stored(disturbed)
         for key, vector in tiles.items():
             np.testing.assert_allclose(vector, truth[key], atol=1e-5)
@@ -173,7 +208,7 @@ def tell_kills(
             continue
         assert status == -signal.SIGKILL
         story.kills += 1
-        story.moments.append(round(delay, 3))
+        story.moments.append([at, next_name(disturbed)])
         story.partial += 0 < len(tiles) < len(truth)
         story.mid_commit += _left_over(disturbed)
         story.within += any(
@@ -199,3 +234,7 @@ def _left_over(index: Path) -> bool:
     named = {s["name"] for source in manifest["sources"] for s in source["segments"]}
     files = [*(index / "tiles").glob("*"), *(index / "vectors").glob("*")]
     return any(file.stem not in named for file in files)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
