@@ -6,8 +6,10 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,17 +220,12 @@ def _embed(
     jobs: list[Job], committer: Committer, encoder: Encoder, batch_size: int, progress: Progress
 ) -> None:
     """Embeds all tiles in batches that run across sources, and hands them on in order."""
-    pieces: deque[_Piece] = deque()
-    batch: list[tuple[_Piece, int, np.ndarray]] = []
+    from ngcg_cli.encoder.streams import encode_batches, stream_count
 
-    def embed() -> None:
-        vectors = encoder.encode_images([pixels for *_, pixels in batch], batch_size=batch_size)
-        for (piece, row, _), vector in zip(batch, vectors, strict=True):
-            piece.vectors[row] = vector
-            piece.left -= 1
-        progress.advance(len(batch))
-        batch.clear()
-        hand_on()
+    pieces: deque[_Piece] = deque()
+    streams = stream_count(encoder)
+    # So many tiles at once, whatever they are split over: memory does not grow with the cores.
+    share = max(1, batch_size // streams)
 
     def hand_on() -> None:
         while pieces and not pieces[0].left:
@@ -244,31 +241,44 @@ def _embed(
                 )
             )
 
-    ahead = max(2 * CHUNK, 2 * batch_size)
-    tally = _Tally()
-    with closing(read_ahead(jobs, 2 * encoder.image_size, ahead)) as chunks:
-        for job, chunk in chunks:
-            if tally.job is not job:
-                tally.end(progress)
-                tally = _Tally(job)
-                progress.at(job.record.path)
-            if chunk.error is not None:
-                job.report.fail(chunk.error)
-                continue
-            tally.add(chunk)
-            pixels, chunk.pixels = chunk.pixels, []
-            count = len(pixels)
-            progress.advance(chunk.windows - count)
-            piece = _Piece(job, chunk, np.empty((count, encoder.dim), np.float32), count)
-            pieces.append(piece)
+    def read() -> Generator[tuple[_Piece, int, np.ndarray], None, None]:
+        tally = _Tally()
+        ahead = max(2 * CHUNK, 2 * batch_size)
+        with closing(read_ahead(jobs, 2 * encoder.image_size, ahead)) as chunks:
+            for job, chunk in chunks:
+                if tally.job is not job:
+                    tally.end(progress)
+                    tally = _Tally(job)
+                    progress.at(job.record.path)
+                if chunk.error is not None:
+                    job.report.fail(chunk.error)
+                    continue
+                tally.add(chunk)
+                pixels, chunk.pixels = chunk.pixels, []
+                count = len(pixels)
+                progress.advance(chunk.windows - count)
+                piece = _Piece(job, chunk, np.empty((count, encoder.dim), np.float32), count)
+                pieces.append(piece)
+                hand_on()
+                for row, tile in enumerate(pixels):
+                    yield piece, row, tile
+            tally.end(progress)
+
+    def batches() -> Generator[tuple[list[tuple[_Piece, int]], list[np.ndarray]], None, None]:
+        with closing(read()) as tiles:
+            while batch := list(islice(tiles, share)):
+                yield [(piece, row) for piece, row, _ in batch], [tile for *_, tile in batch]
+
+    with (
+        closing(batches()) as filled,
+        closing(encode_batches(encoder, filled, streams)) as embedded,
+    ):
+        for places, vectors in embedded:
+            for (piece, row), vector in zip(places, vectors, strict=True):
+                piece.vectors[row] = vector
+                piece.left -= 1
+            progress.advance(len(places))
             hand_on()
-            for row, tile in enumerate(pixels):
-                batch.append((piece, row, tile))
-                if len(batch) == batch_size:
-                    embed()
-        tally.end(progress)
-        if batch:
-            embed()
 
 
 @dataclass

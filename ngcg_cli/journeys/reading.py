@@ -160,9 +160,10 @@ def _weight(chunk: Chunk | None) -> int:
 
 def _chunks(job: Job, max_side: int) -> Iterator[Chunk]:
     from ngcg_cli.raster import Raster, TileSize
+    from ngcg_cli.raster.gdal import settings
 
     record = job.record
-    with Raster.open(record.path) as raster:
+    with settings(record.path), Raster.open(record.path) as raster:
         windows = raster.grid(TileSize.parse(record.tile), record.overlap)
         if len(windows) != job.windows:
             raise RasterError("it changed while it was being indexed", hint="Index it again.")
