@@ -15,6 +15,7 @@ import pytest
 import range_server
 import rasterio
 from rasterio.enums import Resampling
+from samples import Ngcg
 from test_raster import noise, write
 
 from ngcg_cli.errors import RasterError
@@ -74,3 +75,29 @@ def test_a_side_file_of_a_local_raster_is_still_found(tmp_path):
     (tmp_path / "a.TFW").write_text("1\n0\n0\n-1\n500000\n4650000\n")
     with Raster.open(path) as raster:
         assert raster.gsd == pytest.approx((1, 1), rel=1e-3)
+
+
+def test_a_whole_index_run_over_http_fetches_each_byte_once(
+    ngcg: Ngcg, tmp_path: Path, address: str, fake_backbone: Path
+) -> None:
+    path = write(
+        tmp_path / "a.tif", noise(3, SIDE, SIDE), tiled=True, blockxsize=256, blockysize=256
+    )
+    args = ["index", f"{address}/a.tif", "--model", fake_backbone, "--tile", "512px", "--json"]
+    done = ngcg(*args, "--index", "ix", "--overlap", "0.25")
+    if done.status and not account(address)["asked"]:
+        pytest.skip("this GDAL cannot fetch: it was built without curl")
+    assert done.status == 0, done.err
+    report = json.loads(done.out)
+    assert (report["added"], report["sources"][0]["path"]) == (25, f"{address}/a.tif")
+    sent = account(address)["sent"]
+    assert sent < 1.1 * Path(path).stat().st_size
+
+    again = ngcg(*args, "--index", "ix")
+    assert json.loads(again.out)["sources"][0]["status"] == "unchanged"
+    assert account(address)["sent"] - sent < 100_000  # its headers, at most
+
+    local = ngcg("index", path, *args[2:], "--index", "local", "--overlap", "0.25")
+    assert local.status == 0
+    hits = [ngcg("query", "a pond", "--index", name, "-k", "25").rows for name in ("ix", "local")]
+    assert [row["window"] for row in hits[0]] == [row["window"] for row in hits[1]]

@@ -4,9 +4,6 @@ Equal to the backbone's own image processor with image splitting off, without ne
 SmolVLM/Idefics3 one (`do_image_splitting=False`, `size={"longest_edge": S}`: its default first
 blows the image up to 2048 for the split that is not wanted here), and InternVL's GotOcr2 one
 (`crop_to_patches=False`).
-
-Lanczos is Pillow's; the other filters are torch's antialiased ones, as in the processors that
-torchvision backs: they round some pixels the other way and take a quarter of the time.
 """
 
 from __future__ import annotations
@@ -16,9 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import interpolate
 
 from ngcg_cli.encoder.backbones import Backbone
+
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
 def resize_images(images: Sequence[np.ndarray] | np.ndarray, backbone: Backbone) -> np.ndarray:
@@ -46,24 +48,13 @@ def resize_images(images: Sequence[np.ndarray] | np.ndarray, backbone: Backbone)
 
 
 def _resize(image: np.ndarray, backbone: Backbone) -> np.ndarray:
-    side, (height, width) = backbone.image_size, image.shape[:2]
-    if backbone.aspect_first and width != height:
-        image = _resample(image, *_longest_edge(width, height, side), backbone)
-    return _resample(image, side, side, backbone)
-
-
-def _resample(image: np.ndarray, width: int, height: int, backbone: Backbone) -> np.ndarray:
-    if image.shape[:2] == (height, width):
-        return image
-    image = np.ascontiguousarray(image)
-    if backbone.resample == "lanczos":
-        picture = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
-        return np.asarray(picture)
-    if not image.flags.writeable:  # torch would warn of it
-        image = image.copy()
-    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
-    resized = interpolate(planes, (height, width), mode=backbone.resample, antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
+    side, resample = backbone.image_size, _FILTERS[backbone.resample]
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if backbone.aspect_first and picture.width != picture.height:
+        picture = picture.resize(_longest_edge(picture.width, picture.height, side), resample)
+    if picture.size != (side, side):
+        picture = picture.resize((side, side), resample)
+    return np.asarray(picture)
 
 
 def _longest_edge(width: int, height: int, side: int) -> tuple[int, int]:

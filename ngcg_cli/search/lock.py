@@ -69,7 +69,9 @@ def _take(descriptor: int, folder: Path, wait: bool) -> None:
             busy = f"is being written by {_holder(folder / LOCK)}"
             if not wait:
                 raise TileIndexError(
-                    busy, where=folder, hint="Wait until it is done; queries work meanwhile."
+                    busy,
+                    where=folder,
+                    hint="Wait until it is done, or give --wait; queries work meanwhile.",
                 ) from None
             logger.warning("%s: %s; waiting for it", folder, busy)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
