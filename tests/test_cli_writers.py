@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -16,9 +17,9 @@ from typing import Any
 import pytest
 from samples import TILE, Ngcg, write_raster
 
-from ngcg_cli.search import TileIndex, lock
+from ngcg_cli.search import TileIndex
 
-pytestmark = pytest.mark.skipif(lock.fcntl is None, reason="no file locks on this system")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="no file locks on this system")
 
 HOLDER = """
 import sys

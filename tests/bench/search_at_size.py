@@ -257,8 +257,8 @@ def tables(rows: list[dict[str, Any]]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     finds = [
-        "| data | tiles | ef | graph used | recall@10 held | between | beside |",
-        "|---|---:|---:|---|---:|---:|---:|",
+        "| data | tiles | ef | graph used | recall@10 held | between | beside | texts |",
+        "|---|---:|---:|---|---:|---:|---:|---:|",
     ]
     for row in rows:
         tuning, point = row["tuning"], at_target(row, "held")
@@ -271,7 +271,7 @@ def tables(rows: list[dict[str, Any]]) -> str:
         recalls = [f"{at_target(row, kind)['recall10']:.4f}" for kind in row["curves"]]
         finds.append(
             f"| {row['data']} | {row['size']:,} | {point['ef']} | "
-            f"{used(row)} | {' | '.join(recalls)} |"
+            f"{used(row)} | {' | '.join([*recalls, '-'][:4])} |"
         )
         if "add_1000_s" in row:
             share = row["add_1000_s"] / row["build_s"]
