@@ -43,8 +43,8 @@ PROBES = 256
 # The last queries asked, with which a graph is tried before it is used: texts may lie otherwise.
 RECENT = 32
 
-# A sparser graph (16, 64) is built in half the time, and levels off at 0.976 of what captions ask of
-# a million vectors grown from real ones, however broad the search; this one finds 0.9955 in a
+# A sparser graph (16, 64) is built in half the time, but levels off at 0.976 of what captions ask
+# of a million vectors grown from real ones, however broad the search; this one finds 0.9955 in a
 # fiftieth of exact search's time (docs/performance.md).
 _M = 24
 _EF_CONSTRUCTION = 200
