@@ -205,3 +205,12 @@ def damage(data: bytearray, chance: random.Random) -> None:
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         at = chance.randrange(reach)
         data[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, data[at] ^ (1 << chance.randrange(8))))
+
+
+def spoil_block(path: str | Path, column: int, row: int) -> None:
+    """Overwrite the start of a block of a compressed GeoTIFF, so that it cannot be decoded."""
+    with rasterio.open(path) as dataset:
+        offset = int(dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1))
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 64)

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import rasterio
+from raster_cases import spoil_block
 from rasterio.rpc import RPC
 from test_raster import noise, write
 
@@ -121,11 +122,7 @@ def test_windows_beside_an_unreadable_block_are_read(tmp_path):
         tmp_path / "a.tif", noise(3, 256, 256), tiled=True, blockxsize=128, blockysize=128,
         compress="deflate",
     )  # fmt: skip
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * 64)
+    spoil_block(path, 0, 0)
     with Raster.open(path) as raster:
         for _ in range(2):
             with pytest.raises(RasterError, match="cannot be read"):

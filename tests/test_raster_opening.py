@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from raster_cases import spoil_block
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine, from_gcps, from_origin
@@ -49,11 +50,7 @@ def test_one_bad_block_leaves_the_others_readable(tmp_path):
         tmp_path / "a.tif", noise(1, 512, 512, dtype=np.uint16), tiled=True,
         blockxsize=128, blockysize=128, compress="deflate",
     )  # fmt: skip
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item("BLOCK_OFFSET_3_3", "TIFF", bidx=1))
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * 64)
+    spoil_block(path, 3, 3)
     with Raster.open(path) as raster:
         image, valid = raster.read(Window(0, 0, 128, 128))
         assert valid == 1
