@@ -84,6 +84,10 @@ class Encoder:
         """(B, L) int64 ids with [EOS] appended (at most 300, [EOS] kept) and attention mask."""
         return self.tokenizer.batch(texts, self.backbone.max_text_tokens)
 
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """A uint8 RGB image (h, w, 3) at the model's size, as `encode_images` would make it."""
+        return resize_images([image], self.backbone)[0]
+
     def pixels(self, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
         """uint8 RGB images (h, w, 3) of any sizes to prepared float32 pixels (B, 3, S, S)."""
         return normalise(resize_images(images, self.backbone), self.backbone)

@@ -247,8 +247,10 @@ def _embed(
 
     def read() -> Generator[tuple[_Piece, int, np.ndarray], None, None]:
         tally = _Tally()
-        ahead = max(2 * CHUNK, 2 * batch_size)
-        with closing(read_ahead(jobs, 2 * encoder.image_size, ahead)) as chunks:
+        ahead = max(2 * CHUNK, batch_size)
+        # Resized by the readers: what waits is small, and the model's threads have the model alone.
+        reading = read_ahead(jobs, 2 * encoder.image_size, ahead, prepare=encoder.resized)
+        with closing(reading) as chunks:
             for job, chunk in chunks:
                 if tally.job is not job:
                     tally.end(progress)

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,7 +56,11 @@ class Chunk:
 
 
 def read_ahead(
-    jobs: Sequence[Job], max_side: int, tiles_ahead: int = 2 * CHUNK, readers: int = READERS
+    jobs: Sequence[Job],
+    max_side: int,
+    tiles_ahead: int = 2 * CHUNK,
+    readers: int = READERS,
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Generator[tuple[Job, Chunk], None, None]:
     """Reads all windows of all jobs, in order, a bounded number of tiles ahead of the caller.
 
@@ -69,6 +73,7 @@ def read_ahead(
         tiles_ahead: of the source in turn, and of those after it together, this many tiles may
             wait, and a chunk for each reader.
         readers: threads; each keeps one raster open.
+        prepare: what a reader makes of each tile's pixels (h, w, 3) before they wait.
     """
     ahead = _Ahead(tiles_ahead)
     todo = iter(enumerate(jobs))
@@ -82,6 +87,8 @@ def read_ahead(
                 return
             try:
                 for chunk in _chunks(job, max_side):
+                    if prepare is not None:
+                        chunk.pixels = [prepare(pixels) for pixels in chunk.pixels]
                     ahead.put(number, chunk)
                     if ahead.stopped:
                         return

@@ -22,7 +22,7 @@ from ngcg_cli.errors import RasterError
 # Defaults that the environment may overrule.
 OPTIONS: dict[str, int | str] = {
     # Bytes, for all open rasters: a row of blocks of a wide raster, whatever the machine has.
-    "GDAL_CACHEMAX": 256 * 2**20,
+    "GDAL_CACHEMAX": 192 * 2**20,
     # A remote raster is read for hours: one dropped connection must not end it.
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
