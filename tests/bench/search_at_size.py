@@ -302,7 +302,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         for size, row, point in zip(sizes, mine, points, strict=True):
             face = colour if used(row) == "yes" else "white"
             latency.plot(size, point["ms"], "o", color=colour, markerfacecolor=face)
-        curves = zip(mine[-1]["curves"].items(), ("-", "--", ":"), strict=False)
+        curves = zip(mine[-1]["curves"].items(), ("-", "--", ":", "-."), strict=False)
         for (name, curve), style in curves:
             recall.plot(
                 [point["ef"] for point in curve],
