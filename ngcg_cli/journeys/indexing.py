@@ -227,9 +227,9 @@ def _embed(
     from ngcg_cli.encoder.streams import encode_batches, stream_count
 
     pieces: deque[_Piece] = deque()
-    streams = stream_count(encoder)
+    streams = min(stream_count(encoder), batch_size)
     # So many tiles at once, whatever they are split over: memory does not grow with the cores.
-    share = max(1, batch_size // streams)
+    share = batch_size // streams
 
     def hand_on() -> None:
         while pieces and not pieces[0].left:
