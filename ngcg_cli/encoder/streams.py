@@ -52,18 +52,16 @@ def encode_batches(
     pool = ThreadPoolExecutor(
         streams, thread_name_prefix="embed", initializer=torch.set_num_threads, initargs=(threads,)
     )
-    with pool:
-        try:
-            for key, images in batches:
-                waiting.append((key, pool.submit(encoder.encode_images, images, len(images))))
-                while waiting and (waiting[0][1].done() or len(waiting) > streams):
-                    key, vectors = waiting.popleft()
-                    yield key, vectors.result()
-            while waiting:
+    try:
+        for key, images in batches:
+            waiting.append((key, pool.submit(encoder.encode_images, images, len(images))))
+            while waiting and (waiting[0][1].done() or len(waiting) > streams):
                 key, vectors = waiting.popleft()
                 yield key, vectors.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for key, vectors in waiting:
+            yield key, vectors.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _keep_freed_memory() -> None:

@@ -155,11 +155,10 @@ def _decoded(
 
     The threads bring images to the model's size too, so that few large ones are held at once.
     """
-    from ngcg_cli.encoder.pixels import resize_images
 
     def read(row: int) -> np.ndarray | DataError:
         try:
-            return resize_images([read_image(images[row])], encoder.backbone)[0]
+            return encoder.resized(read_image(images[row]))
         except DataError as error:
             return error
 

@@ -123,8 +123,7 @@ def index_sources(
         if index is not None:
             _work(plan, index, encoder, batch_size, block_tiles, progress, report)
         elif encoder is not None:
-            named = stamp(encoder, model or BUNDLED)
-            index = TileIndex.create(index_path, named, wait=wait, exist_ok=wait)
+            index = TileIndex.create(index_path, stamp(encoder, model or BUNDLED), wait=wait)
             with index.writing(wait=wait):
                 if index.sources():  # another run has made it, and done its work
                     refuse_other_name(model, index)

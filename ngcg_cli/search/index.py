@@ -47,16 +47,13 @@ class TileIndex:
     # --- life ---------------------------------------------------------------------------------
 
     @classmethod
-    def create(
-        cls, path: str | Path, model: ModelStamp, *, wait: bool = False, exist_ok: bool = False
-    ) -> TileIndex:
+    def create(cls, path: str | Path, model: ModelStamp, *, wait: bool = False) -> TileIndex:
         """Make an empty index in a new or empty folder.
 
         Args:
             path: the folder.
             model: what the index is bound to.
-            wait: for another process that makes an index there, instead of giving up.
-            exist_ok: open the index that another process has made there in the meantime.
+            wait: for another process that makes an index there, and open that, not give up.
 
         Raises:
             TileIndexError: the folder holds an index or anything else, or cannot be written.
@@ -70,7 +67,7 @@ class TileIndex:
             ) from error
         with writer_lock(folder, wait=wait):
             if cls.exists(folder):
-                if exist_ok:
+                if wait:
                     return cls.open(folder)
                 raise TileIndexError("is an index already", where=folder)
             # What a creation cut short leaves behind is ours; anything else is the user's.
