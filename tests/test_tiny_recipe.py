@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,14 +11,31 @@ import pytest
 import torch
 
 from examples.tiny import lessons
-from examples.tiny.distil import embed_by_length, step
-from examples.tiny.features import pooled, see
-from examples.tiny.heads import Lexicon, many_positives, multi_positive, train_heads
-from examples.tiny.lessons import Batches, Contrasted, Drawn, Photographs, Said
+from examples.tiny.codes import Code, Pair
+from examples.tiny.contrasts import Facts, Swap
+from examples.tiny.distil import WEIGHTS, Lesson, embed_by_length, step
+from examples.tiny.features import pooled, see, see_whole
+from examples.tiny.heads import Lexicon, Teachers, many_positives, multi_positive, train_heads
+from examples.tiny.lessons import Batches, Photographs, Said, Tiles
+from examples.tiny.teachers import Head
 from ngcg_cli.encoder.convnet import ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 
 SMALL = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1))
+
+
+RED = Swap("has|house|red", "roof colour", "red", "blue")
+LEFT = Swap("side|pool||house|red|left", "left or right", "left", "right")
+TWO = Swap("count|boat||2", "count", "2", "3")
+KEPT_OUT = Swap("has|warehouse|blue", "roof colour", "blue", "red")
+
+
+def opposite(swap: Swap) -> Swap:
+    return Swap(swap.false, swap.kind, swap.other, swap.value)
+
+
+def facts(*swaps: Swap) -> Facts:
+    return Facts([], frozenset(swap.key for swap in swaps), list(swaps))
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +43,19 @@ def encoder(tokenizer_dir: Path) -> Encoder:
     from examples.tiny.make import student_config
 
     config = student_config()
-    config.vision_config = ConvTowerConfig(SMALL, 8, 16, detail_stage=3, image_size=256)
+    config.vision_config = ConvTowerConfig(
+        SMALL, 8, 16, detail_stage=3, image_size=256, position=10.0
+    )
     torch.manual_seed(0)
     return build_encoder(config, tokenizer_dir)
 
 
 @pytest.fixture
 def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
-    for name, size in (("PHOTOGRAPHS", 6), ("DRAWN", 4), ("LEXICON", 3), ("WORDS", 2)):
+    for name, size in (("PHOTOGRAPHS", 6), ("TILES", 4), ("LEXICON", 3), ("WORDS", 2)):
         monkeypatch.setattr(lessons, name, size)
     rng = np.random.default_rng(0)
-    width = encoder.module.base.config.vision_config.hidden_size
+    width = encoder.module.base.config.vision_config.content_size
 
     def tokens(count: int) -> np.ndarray:
         return rng.normal(size=(count, 64, width)).astype(np.float16)
@@ -46,10 +66,11 @@ def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
 
     captions = ["a red roof", "two boats", "a road", "trees beside a road"]
     lexicon = Lexicon(["pier", "grove", "wood"], np.array([0, 1, 1]), np.arange(8) % 2)
+    known = [facts(RED, LEFT), facts(), facts(opposite(RED), TWO), facts(opposite(LEFT)),
+             facts(KEPT_OUT), facts(opposite(TWO), LEFT)]  # fmt: skip
     return Batches(
         Photographs([tokens(8), tokens(8)], [(n % 4, (n + 1) % 4) for n in range(8)], unit(8)),
-        Drawn(tokens(6), [(0,), (), (1, 2), (3,), (2,), ()]),
-        Contrasted(tokens(5), [[("two boats", "three boats")], [], [], [("red", "blue")], []]),
+        Tiles(tokens(6), known, Code(known)),
         Said(captions, unit(4)),
         lexicon,
         unit(3),
@@ -58,48 +79,84 @@ def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
     )
 
 
-def test_kinds_of_batches_keep_their_shares() -> None:
-    early = Counter(lessons._kind(i) for i in range(240))
-    assert early == {"photographs": 160, "drawn": 40, "contrasted": 40}
-    late = Counter(lessons._kind(i) for i in range(256, 256 + 80))
-    assert late == {"photographs": 40, "drawn": 10, "contrasted": 30}
-
-
 def test_a_batch_is_a_function_of_its_number(batches: Batches) -> None:
-    for index in (0, 2, 5):
-        first, again = batches(index), batches(index)
-        assert first.keys() == again.keys()
-        assert all(torch.equal(first[name], again[name]) for name in first)
+    first, again = batches(3), batches(3)
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(batches(0)["tokens"], batches(1)["tokens"])
 
 
-def test_every_image_comes_once_an_epoch_and_tiles_without_captions_never(
+def test_every_image_comes_once_an_epoch_and_tiles_without_contrasts_never(
     batches: Batches,
 ) -> None:
-    photographs = [batches(i)["keys"][:, 0] for i in (0, 1, 3, 4)]  # 24 rows of 8 images
-    assert Counter(torch.cat(photographs).tolist()) == dict.fromkeys(range(8), 3)
-    drawn = torch.cat([batches(i)["keys"][:, 0] for i in (2, 8)])
-    assert set(drawn.tolist()) == {0, 2, 3, 4}
+    rows = [batches(i)["keys"][:, 0] for i in range(4)]  # 24 rows of 8 images
+    assert Counter(torch.cat(rows).tolist()) == dict.fromkeys(range(8), 3)
+    tiles = torch.cat([batches(i)["tokens"][6:] for i in range(2)])  # 8 rows of 4 tiles
+    known = {n for n in range(6) for tile in tiles
+             if torch.equal(tile, torch.from_numpy(batches.tiles.tokens[n]).float())}  # fmt: skip
+    assert known == {0, 2, 3, 5}
 
 
-@pytest.mark.parametrize(
-    ("index", "terms"),
-    [
-        (0, {"contrast", "text", "image", "lexicon"}),
-        (2, {"contrast", "text"}),
-        (5, {"contrast", "text", "hard"}),
-    ],
-)
-def test_a_step_learns_from_the_terms_of_its_kind(
-    batches: Batches, encoder: Encoder, index: int, terms: set[str]
+def test_a_batch_says_of_each_tile_which_sentence_is_true(
+    batches: Batches, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    texts: list[str] = []
+    tokens = encoder.tokens
+    monkeypatch.setattr(encoder, "tokens", lambda said: (texts.extend(said), tokens(said))[1])
+    batch = batches(0)
+    code, count = batches.tiles.code, len(batch["pairs"])
+    assert count == 3  # every pair that may be named
+    first, second = texts[-2 * count : -count], texts[-count:]
+    for row, tile in enumerate(batch["tokens"][6:]):
+        (number,) = (n for n in range(6)
+                     if torch.equal(tile, torch.from_numpy(batches.tiles.tokens[n]).float())
+                     )  # fmt: skip
+        for column, pair in enumerate(batch["pairs"].tolist()):
+            label = dict(code.labels[number]).get(pair, 0)
+            assert batch["judged"][row, column] == label
+            assert batch["true"][row, column] == (label > 0)
+            assert batch["true"][row, count + column] == (label < 0)
+    for column, pair in enumerate(batch["pairs"].tolist()):
+        kind, keys = code.pairs[pair].kind, code.pairs[pair][1:]
+        for text, key in zip((first[column], second[column]), keys, strict=True):
+            value = key.split("|")[2 if kind.endswith("colour") else -1]
+            said = {"2": "two", "3": "three", "left": "left|west", "right": "right|east"}
+            assert re.search(said.get(value, value), text), (key, text)
+
+
+def test_codes_hold_what_sets_a_statement_off() -> None:
+    coloured = Swap("side|pool||house|red|right", "left or right", "right", "left")
+    code = Code([facts(RED, TWO), facts(opposite(RED), coloured, KEPT_OUT)])
+    assert code.pairs == [Pair.of(RED), Pair.of(TWO), Pair.of(coloured)]
+    red, blue = Pair.of(RED).second == RED.key, Pair.of(RED).first == RED.key
+    assert code.labels[0] == [(0, 1 if blue else -1), (1, 1)]
+    assert code.labels[1] == [(0, -1 if blue else 1), (2, -1)]
+    assert red != blue
+    assert sorted(code.coefficients[0].tolist()) == [-1, *[0] * (code.coefficients.shape[1] - 2), 1]
+    # A pool left of a red house: the pool on the near end, the house (and the red one) on the far.
+    assert sorted(filter(None, code.coefficients[2].tolist())) == [-1, 0.5, 1]
+    # One value is as frequent as the other, or it stands alone: then it weighs nothing.
+    np.testing.assert_allclose(code.weights, [[1, 1], [0, 2], [2, 0]])
+
+
+def test_a_step_learns_from_all_its_terms(batches: Batches, encoder: Encoder) -> None:
+    lesson = Lesson(
+        encoder.module,
+        batches.tiles.code,
+        batches.photographs.targets,
+        batches.captions.targets,
+    )
     encoder.module.zero_grad()
-    figures = step(encoder.module, batches(index))
-    assert figures.keys() == {"loss", "pairs"} | terms
+    figures = step(lesson, batches(0))
+    assert figures.keys() == {"loss", "pairs"} | WEIGHTS.keys()
     assert np.isfinite(list(figures.values())).all()
     language = [p.grad for p in encoder.module.language.parameters() if p.requires_grad]
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in language)
+    assert lesson.codes.grad is not None
+    assert lesson.codes.grad.abs().sum() > 0
     assert all(p.grad is None for p in encoder.module.vision.parameters())
+    # Nothing but the student and its codes is kept.
+    assert {name.split(".")[0] for name in lesson.state_dict()} == {"student", "codes"}
 
 
 def test_texts_by_length_are_the_same_texts(encoder: Encoder) -> None:
@@ -138,17 +195,16 @@ def test_heads_learn_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from examples.tiny import heads
 
     monkeypatch.setattr(heads, "BATCH", 16)
-    monkeypatch.setattr(heads, "EPOCHS", 30)
     rng = np.random.default_rng(0)
     seen, said = (rng.normal(size=(8, 12)).astype(np.float32) for _ in range(2))
     lexicon = Lexicon(["x", "y"], np.array([0, 1]), np.arange(8) % 2)
     captions = [(n,) for n in range(8)]
     args = ([seen], said, captions, lexicon, said[:2], tmp_path / "heads.safetensors")
-    look, say = train_heads(*args)
+    look, say = train_heads(*args, epochs=30)
     with torch.inference_mode():
         images, texts = look(torch.from_numpy(seen)), say(torch.from_numpy(said))
     assert ((images @ texts.T).argmax(1) == torch.arange(8)).float().mean() > 0.7
-    kept, _ = train_heads(*args)
+    kept, _ = train_heads(*args, epochs=30)
     torch.testing.assert_close(kept(torch.from_numpy(seen)), images)
 
 
@@ -156,3 +212,52 @@ def test_pooled_features_are_the_last_maps_mean(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).normal(size=(2, 4, 1300)).astype(np.float16)
     want = tokens[..., :1280].astype(np.float32).mean(1)
     np.testing.assert_allclose(pooled(tokens, tmp_path / "p.npy"), want, atol=1e-6)
+
+
+def test_teachers_together_are_the_mean_of_their_cosines() -> None:
+    torch.manual_seed(0)
+    pairs = [(Head(6, 4, 8).eval(), Head(5, 4, 8).eval()) for _ in range(2)]
+    teachers = Teachers(pairs)
+    rng = np.random.default_rng(0)
+    seen = [rng.normal(size=(9, 6)).astype(np.float32) for _ in pairs]
+    said = rng.normal(size=(7, 5)).astype(np.float32)
+    images, texts = teachers.look(seen), teachers.say(said)
+    with torch.inference_mode():
+        alone = [see(torch.from_numpy(own)) @ read(torch.from_numpy(said)).T
+                 for (see, read), own in zip(pairs, seen, strict=True)]  # fmt: skip
+    np.testing.assert_allclose(images @ texts.T, torch.stack(alone).mean(0), atol=1e-6)
+    # Eight directions hold eight dimensions: the turn into more loses nothing.
+    teachers.turn(np.concatenate([images, texts]))
+    np.testing.assert_allclose(
+        teachers.look(seen) @ teachers.say(said).T, images @ texts.T, atol=1e-5
+    )
+
+
+def test_a_whole_image_is_seen_as_its_maps_mean(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    tower = ConvTower(ConvTowerConfig(SMALL, 8, 1290, detail_stage=3)).eval()
+    images = np.random.default_rng(2).integers(0, 256, (2, 150, 150, 3), dtype=np.uint8)
+    tokens = see(tower, images, tmp_path / "tokens.npy")
+    whole = see_whole(tower, images, tmp_path / "whole.npy", 256)
+    np.testing.assert_allclose(whole, pooled(tokens, tmp_path / "p.npy"), atol=1e-3)
+
+
+def test_a_token_tells_its_place_only_where_asked() -> None:
+    pixels = torch.zeros(1, 3, 64, 64)
+    plain = ConvTower(ConvTowerConfig(SMALL, 8, 16, detail_stage=3, image_size=64)).eval()
+    placed = ConvTower(
+        ConvTowerConfig(SMALL, 8, 16, detail_stage=3, image_size=64, position=3.0)
+    ).eval()
+    placed.load_state_dict(plain.state_dict())
+    with torch.inference_mode():
+        content = plain(pixels).last_hidden_state
+        tokens = placed(pixels).last_hidden_state
+    assert tokens.shape[-1] == placed.config.hidden_size == plain.config.hidden_size + 8
+    torch.testing.assert_close(tokens[..., :-8], content)
+    where = tokens[0, :, -8:]
+    assert where.abs().max() <= 3
+    # 2 x 2 tokens, row by row: the first four channels tell the column, the others the row.
+    torch.testing.assert_close(where[0, :4], where[2, :4])
+    torch.testing.assert_close(where[0, 4:], where[1, 4:])
+    assert not torch.allclose(where[0, :4], where[1, :4])
+    assert not torch.allclose(where[0, 4:], where[2, 4:])

@@ -1,6 +1,7 @@
 """The text that `tiny` learns words from, and the measures of what it learned."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from examples.tiny.glosses import below, phrases, synsets, useful
 from examples.tiny.mapped import mapped, options
 from examples.tiny.scenes import SCENES, lexicon
 from examples.tiny.templates import GRAMMAR, articled, filled, plural
-from examples.town.scene import Feature
+from examples.town.captions import Speaker
+from examples.town.scene import Feature, Scene, Window
 from examples.town.statements import truths
 from examples.town.tiles import make_tile
 
@@ -304,18 +306,54 @@ def test_a_model_that_only_reads_wins_half_and_one_that_knows_wins_all(tmp_path,
     assert attributes.measure(Reader(lambda text: 1), images, pairs)["share"] == 0  # ties
 
 
-def test_training_tiles_resume_and_hold_only_what_may_be_taught(tmp_path):
+def test_training_tiles_resume_with_all_that_is_known_of_them(tmp_path):
     seeds = range(6_000_000, 6_000_005)
     contrasts.write(tmp_path, seeds, size=20)
-    first, lines = np.load(tmp_path / "images.npy"), (tmp_path / "captions.jsonl").read_text()
+    first, lines = np.load(tmp_path / "images.npy"), (tmp_path / "facts.jsonl").read_text()
     kept = lines.splitlines(keepends=True)
-    (tmp_path / "captions.jsonl").write_text("".join(kept[:3]))
+    (tmp_path / "facts.jsonl").write_text("".join(kept[:3]))
     contrasts.write(tmp_path, seeds, size=20)
-    assert (tmp_path / "captions.jsonl").read_text() == lines
-    assert (np.load(tmp_path / "images.npy") == first).all()
-    rows = [json.loads(line) for line in kept]
-    assert [row["seed"] for row in rows] == list(seeds)
-    said = [text for row in rows for text in row["captions"]]
-    said += [text for row in rows for _, *both in row["contrasts"] for text in both]
+    assert (tmp_path / "facts.jsonl").read_text() == lines
+    images, facts = contrasts.read_facts(tmp_path)
+    assert (images == first).all()
+    assert [json.loads(line)["seed"] for line in kept] == list(seeds)
+    said = [text for fact in facts for text in fact.captions]
     assert said
     assert all(map(contrasts.taught, said))
+    for fact in facts:
+        assert {swap.key for swap in fact.swaps} <= fact.truths
+        assert not any(swap.false in fact.truths for swap in fact.swaps)
+    tile = make_tile(seeds[1], 20)
+    assert facts[1].swaps == contrasts.swaps(tile)
+    assert set(truths(tile.scene, tile.window)) <= facts[1].truths
+
+
+def test_all_things_of_a_kind_must_lie_at_a_side():
+    tile = make_tile(6_000_000, 20)
+    window = Window(0, 0, 100, 100)
+
+    def house(x, y):
+        return Feature("house", box(x - 4, y - 4, x + 4, y + 4), "")
+
+    def placed(*features):
+        other = tile._replace(scene=Scene(list(features), [], tile.scene.ground), window=window)
+        return {swap.key for swap in contrasts.swaps(other) if swap.key.startswith("at|house")}
+
+    assert placed(house(20, 50)) == {"at|house||left"}
+    assert placed(house(20, 90), house(30, 60)) == {"at|house||left", "at|house||north"}
+    assert placed(house(20, 50), house(50, 50)) == set()
+    assert placed(house(90, 10)) == {"at|house||right", "at|house||south"}
+
+
+def test_a_swap_is_said_in_the_same_words_but_one_place():
+    rng = np.random.default_rng(0)
+    swap = contrasts.Swap("at|house|red|left", "left or right", "left", "right")
+    assert swap.false == "at|house|red|right"
+    for _ in range(9):
+        true, false = contrasts.said(swap, Speaker(rng))
+        assert "red" in true
+        assert re.sub("left", "right", re.sub("west", "east", true)) == false
+    colour = contrasts.Swap("has|house|red", "roof colour", "red", "blue")
+    assert colour.false == "has|house|blue"
+    true, false = contrasts.said(colour, Speaker(rng))
+    assert true.replace("red", "blue") == false

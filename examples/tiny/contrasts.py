@@ -6,7 +6,8 @@ of that kind has the other colour, the count is another, the things lie on the o
 
     python -m examples.tiny.contrasts OUT --count 8000
 
-draws training tiles with them; `attributes.py` measures on tiles of other seeds.
+draws training tiles with all that can be contrasted in them; `attributes.py` measures on tiles of
+other seeds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +25,7 @@ import shapely
 
 from examples.town.captions import NOUNS, NUMBERS, ROOFED, SIDES, Speaker, weight
 from examples.town.scene import Feature, Scene, Window
-from examples.town.statements import BUILDINGS, truths
+from examples.town.statements import BUILDINGS, SILENT, View, describe, truths
 from examples.town.tiles import Tile, make_tile
 
 KINDS = ("roof colour", "other colour", "count", "left or right", "above or below")
@@ -46,6 +48,33 @@ _GREY = re.compile(r"\bgray\b")
 KEPT_OUT_COLOURS = (("warehouse", "blue"), ("house", "white"))
 KEPT_OUT_COUNTS = (("plane", 3), ("tank", 2))
 KEPT_OUT_SIDES = (("pond", "road"), ("tank", "road"))
+
+
+#: In the words of `side`: where in the picture all things of a kind lie (only trained on).
+PLACES = {
+    "left": ("on the left", "on the left side", "in the west"),
+    "right": ("on the right", "on the right side", "in the east"),
+    "north": ("at the top", "in the upper part", "in the north"),
+    "south": ("at the bottom", "in the lower part", "in the south"),
+}
+#: A thing is at a side of the picture when it lies within this share of its width or height.
+_ASIDE = 0.42
+
+
+class Swap(NamedTuple):
+    """A true statement, what of it can be changed (one of KINDS), and to what it becomes false."""
+
+    key: str
+    kind: str
+    value: str
+    other: str
+
+    @property
+    def false(self) -> str:
+        """The key of the statement that is not true."""
+        fields = self.key.split("|")
+        fields[2 if self.kind.endswith("colour") else -1] = self.other
+        return "|".join(fields)
 
 
 class Contrast(NamedTuple):
@@ -72,6 +101,45 @@ def contrasts(tile: Tile, rng: np.random.Generator) -> Iterator[Contrast]:
             false = _swapped(true, kind, value, other)
             if false is not None:
                 yield Contrast(kind, true, false, (value, other))
+
+
+def swaps(tile: Tile) -> list[Swap]:
+    """Everything that the tile's vector model can contrast, in a fixed order."""
+    shown = in_view(tile.scene, tile.window)
+    keys = truths(tile.scene, tile.window)
+    found = {Swap(key, *swap) for key in keys for swap in _swaps(key, shown)}
+    return sorted(found) + sorted(_placed(tile))
+
+
+def _placed(tile: Tile) -> Iterator[Swap]:
+    """`at|A|left`: every visible A lies in the left part of the picture."""
+    seen, window = View(tile.scene, tile.window), tile.window
+    for group, members in seen.groups.items():
+        if group[0] in SILENT or not seen.sure(group):
+            continue
+        points = [geometry.representative_point() for _, geometry in members]
+        x = np.array([(point.x - window.west) / window.width for point in points])
+        y = np.array([(point.y - window.south) / window.height for point in points])
+        for where, low, high in (("left or right", "left", "right"),
+                                 ("above or below", "south", "north")):  # fmt: skip
+            along = x if low == "left" else y
+            if along.max() < _ASIDE:
+                yield Swap(f"at|{describe(group)}|{low}", where, low, high)
+            elif along.min() > 1 - _ASIDE:
+                yield Swap(f"at|{describe(group)}|{high}", where, high, low)
+
+
+def said(swap: Swap, speaker: Speaker) -> tuple[str, str] | None:
+    """The statement and its false twin in the same words; None if the words do not allow it."""
+    if swap.key.startswith("at|"):
+        _, kind, colour, _ = swap.key.split("|")
+        thing, way = speaker.one(kind, colour), int(speaker.rng.integers(3))
+        form = speaker.pick(["{0} {1}", "{1} there is {0}", "there is {0} {1}"])
+        return (form.format(thing, PLACES[swap.value][way]),
+                form.format(thing, PLACES[swap.other][way]))  # fmt: skip
+    true = _GREY.sub("grey", speaker.say(swap.key))
+    false = _swapped(true, swap.kind, swap.value, swap.other)
+    return None if false is None else (true, false)
 
 
 def in_view(scene: Scene, window: Window) -> list[Feature]:
@@ -151,13 +219,13 @@ def draw(seed: int, size: int) -> tuple[np.ndarray, list[str], list[Contrast]]:
 
 
 def write(folder: Path, seeds: range, size: int = 150) -> None:
-    """Draw training tiles into `folder`; goes on where it was stopped.
+    """Draw the tiles of `seeds` into `folder`, going on where it was stopped.
 
-    `images.npy` is uint8 (N, size, size, 3); line n of `captions.jsonl` is of image n: `seed`,
-    `captions` (those that are `taught`), and `contrasts`, a list of [kind, true, false].
+    `images.npy` is uint8 (N, size, size, 3); line n of `facts.jsonl` is of image n: `seed`,
+    `captions` (those that are `taught`), `truths` (keys of every true statement) and `swaps`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images, lines = folder / "images.npy", folder / "captions.jsonl"
+    images, lines = folder / "images.npy", folder / "facts.jsonl"
     shape = (len(seeds), size, size, 3)
     if images.exists():
         store = np.lib.format.open_memmap(images, mode="r+")
@@ -170,19 +238,34 @@ def write(folder: Path, seeds: range, size: int = 150) -> None:
         for row, seed in enumerate(seeds):
             if row < done:
                 continue
-            store[row], said, found = draw(seed, size)
-            fine = [c for c in found if taught(c.true) and taught(c.false)]
-            fact = {"seed": seed, "captions": [text for text in said if taught(text)],
-                    "contrasts": [[c.kind, c.true, c.false] for c in fine]}  # fmt: skip
+            tile = make_tile(seed, size)
+            store[row] = tile.image
+            captions = [caption.text for caption in tile.captions if taught(caption.text)]
+            fact = {"seed": seed, "captions": captions, "swaps": swaps(tile),
+                    "truths": sorted(truths(tile.scene, tile.window))}  # fmt: skip
             out.write(json.dumps(fact) + "\n")
             out.flush()
 
 
-def read_contrasts(folder: Path) -> tuple[np.ndarray, list[list[tuple[str, str]]]]:
-    """What `write` left: the images, memory-mapped, and each one's (true, false) captions."""
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a drawn tile: its captions, its true statements' keys, its swaps."""
+
+    captions: list[str]
+    truths: frozenset[str]
+    swaps: list[Swap]
+
+
+def read_facts(folder: Path) -> tuple[np.ndarray, list[Facts]]:
+    """What `write` left: the images, memory-mapped, and the facts of each."""
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    facts = map(json.loads, (folder / "captions.jsonl").read_text().splitlines())
-    return images, [[(true, false) for _, true, false in fact["contrasts"]] for fact in facts]
+    facts = []
+    for line in (folder / "facts.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        own = [Swap(*swap) for swap in row["swaps"]]
+        keys = frozenset(row["truths"]) | {swap.key for swap in own}
+        facts.append(Facts(row["captions"], keys, own))
+    return images, facts
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What `tiny` learns from: photographs and drawn tiles, with their captions.
+"""What `tiny` learns from: photographs with their captions.
 
 All images are kept as one uint8 array of 150 x 150 px RGB per part, on disk as plain npy, so that
 a training batch is a slice and not a thousand JPEG decodings.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,20 +78,4 @@ def photographs(archive: Path, cache: Path) -> Part:
             [tuple(row["captions"]) for row in rows],
             [row["scene"] for row in rows],
         )
-    return _load(cache)
-
-
-def _draw(seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    from examples.town.tiles import draw_tile
-
-    image, captions = draw_tile(seed, SIDE)
-    return image, tuple(captions)
-
-
-def drawn(count: int, first_seed: int, cache: Path, workers: int = 2) -> Part:
-    """`count` drawn tiles of consecutive seeds, with their exact captions."""
-    if not (cache / "captions.json").exists():
-        with ProcessPoolExecutor(workers) as pool:
-            tiles = list(pool.map(_draw, range(first_seed, first_seed + count), chunksize=32))
-        _store(cache, [image for image, _ in tiles], [captions for _, captions in tiles])
     return _load(cache)

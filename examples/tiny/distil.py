@@ -1,47 +1,136 @@
 """The step that trains `tiny` on cached patch tokens: what it is asked to match.
 
-Contrast: images and their own sentences (InfoNCE, equal captions are positives). Lexicon:
-every photograph against sentences that are true of its whole scene. Image and text: the vectors of
-the heads over the teachers, by cosine. Hard: a drawn tile's true caption above the false one, which
-differs from it in one word.
+*Image* and *text*: the teachers' vectors, by cosine. *Map*: how near a photograph is to thousands
+of captions, and a sentence to every photograph, as the teachers have it. *Contrast*: photographs
+and their own captions (InfoNCE, equal captions are positives). *Lexicon*: photographs against
+sentences that are true of their whole scene. *Codes*, *differ*: images and sentences against the
+codes of drawn attributes (`codes.py`). *Hard*: a drawn tile's true sentence above the false one.
+*Drawn*: tiles and sentences that are true of them (InfoNCE).
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.tiny.heads import many_positives, multi_positive, same
+from examples.tiny.codes import Code
+from examples.tiny.contrasts import KINDS
+from examples.tiny.heads import WIDTH, many_positives, multi_positive, same
+from ngcg_cli.encoder.convnet import ConvTower
 from ngcg_cli.encoder.module import EncoderModule
 
 TEMPERATURE = 0.05
-WEIGHTS = {"contrast": 1.0, "text": 1.0, "image": 0.5, "lexicon": 0.5, "hard": 2.0}
+WEIGHTS = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contrast": 0.5,
+           "lexicon": 0.25, "codes": 0.5, "differ": 1.0, "hard": 0.4, "drawn": 0.3}  # fmt: skip
 
 
-def step(module: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
-    """Forward, the terms that the batch's kind has, backward; for the project's training loop."""
-    assert isinstance(module, EncoderModule)
-    texts = embed_by_length(module, batch["ids"], batch["mask"])
-    images = module.embed_vision_tokens(batch["tokens"])
-    count, keys, said = len(images), batch["keys"], batch["said"]
-    scores = images @ texts[:count].T / TEMPERATURE
+class Lesson(nn.Module):
+    """The student, the codes it learns beside, and the teachers' vectors of everything.
+
+    Args:
+        student: the encoder's module.
+        code: of the drawn tiles.
+        photographs: (N, 256) the teachers' vectors of all photographs.
+        captions: (M, 256) the same of all captions.
+    """
+
+    weights: Tensor
+    coefficients: Tensor
+    kinds: Tensor
+    photographs: Tensor
+    captions: Tensor
+
+    def __init__(
+        self, student: EncoderModule, code: Code, photographs: np.ndarray, captions: np.ndarray
+    ) -> None:
+        super().__init__()
+        self.student = student
+        rows = torch.randn(
+            code.coefficients.shape[1], WIDTH, generator=torch.Generator().manual_seed(7)
+        )
+        self.codes = nn.Parameter(functional.normalize(rows, dim=-1))
+        for name, value in (
+            ("weights", torch.from_numpy(code.weights)),
+            ("coefficients", code.coefficients),
+            ("kinds", torch.from_numpy(code.kinds)),
+            ("photographs", torch.from_numpy(photographs)),
+            ("captions", torch.from_numpy(captions)),
+        ):
+            self.register_buffer(name, value, persistent=False)
+
+    def by_kind(self, losses: Tensor, weights: Tensor, kinds: Tensor) -> Tensor:
+        """Sum over the kinds of attributes of each kind's weighted mean."""
+        share = functional.one_hot(kinds, len(KINDS)) * weights[:, None]
+        return ((losses[:, None] * share).sum(0) / share.sum(0).clamp(min=1e-6)).sum()
+
+
+def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
+    """Forward, all terms, backward; for the project's training loop."""
+    assert isinstance(lesson, Lesson)
+    student = lesson.student
+    tower = student.vision
+    assert isinstance(tower, ConvTower)
+    texts = embed_by_length(student, batch["ids"], batch["mask"])
+    images = student.embed_vision_tokens(tower.located(batch["tokens"]))
+    seen, said, keys = batch["seen"], batch["said"], batch["keys"]
+    photographs, tiles = images[: len(seen)], images[len(seen) :]
+    spoken = texts[: len(said)]
+    captions, rest = spoken[: len(seen)], spoken[len(seen) :]
+    told = rest[: batch["of_scene"].shape[1]]
+    bank = lesson.captions[batch["bank"]]
     terms = {
-        "contrast": multi_positive(scores, same(keys[:, 0]) | same(keys[:, 1])),
-        "text": 1 - (texts[-len(said) :] * said).sum(-1).mean(),
+        "image": 1 - (photographs * seen).sum(-1).mean(),
+        "text": 1 - (spoken * said).sum(-1).mean(),
+        "map_image": _map(photographs, seen, bank),
+        "map_text": _map(spoken, said, lesson.photographs),
+        "contrast": multi_positive(
+            photographs @ captions.T / TEMPERATURE, same(keys[:, 0]) | same(keys[:, 1])
+        ),
+        "lexicon": many_positives(photographs @ told.T / TEMPERATURE, batch["of_scene"]),
+        **_drawn(lesson, tiles, texts[len(said) :], batch),
     }
-    if "seen" in batch:
-        terms["image"] = 1 - (images * batch["seen"]).sum(-1).mean()
-        of_scene = batch["of_scene"]
-        told = texts[count : count + of_scene.shape[1]]
-        terms["lexicon"] = many_positives(images @ told.T / TEMPERATURE, of_scene)
-    if "false" in batch:
-        wrong = (images * texts[count : 2 * count]).sum(-1) / TEMPERATURE
-        terms["hard"] = functional.softplus(wrong - scores.diagonal()).mean()
     loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
     loss.backward()
     figures = {name: term.item() for name, term in terms.items()}
-    return {"loss": loss.item(), **figures, "pairs": float(count)}
+    return {"loss": loss.item(), **figures, "pairs": float(len(seen))}
+
+
+def _map(ours: Tensor, theirs: Tensor, bank: Tensor) -> Tensor:
+    """Divergence of our softmax over the bank from the teachers'."""
+    wanted = functional.log_softmax(theirs @ bank.T / TEMPERATURE, 1)
+    found = functional.log_softmax(ours @ bank.T / TEMPERATURE, 1)
+    return functional.kl_div(found, wanted, log_target=True, reduction="batchmean")
+
+
+def _drawn(
+    lesson: Lesson, tiles: Tensor, texts: Tensor, batch: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    tile, pair, label = batch["labels"].T
+    near = tiles @ lesson.codes.T / TEMPERATURE
+    margins = (near[tile] * lesson.coefficients[pair]).sum(1)
+    weights = _of_label(lesson.weights[pair], label)
+    first, second = texts.chunk(2)
+    said, judged = batch["pairs"], batch["judged"]
+    wanted = (lesson.coefficients[said] @ lesson.codes).detach()
+    rows, columns = torch.nonzero(judged, as_tuple=True)
+    signs, column_weights = judged[rows, columns], lesson.weights[said[columns]]
+    told = (tiles @ (first - second).T / TEMPERATURE)[rows, columns]
+    return {
+        "codes": lesson.by_kind(functional.softplus(-label * margins), weights, lesson.kinds[pair]),
+        "differ": 1 - functional.cosine_similarity(first - second, wanted, dim=-1).mean(),
+        "hard": lesson.by_kind(
+            functional.softplus(-signs * told),
+            _of_label(column_weights, signs),
+            lesson.kinds[said[columns]],
+        ),
+        "drawn": many_positives(tiles @ texts.T / TEMPERATURE, batch["true"]),
+    }
+
+
+def _of_label(weights: Tensor, labels: Tensor) -> Tensor:
+    return torch.where(labels > 0, weights[:, 0], weights[:, 1])
 
 
 def embed_by_length(module: EncoderModule, ids: Tensor, mask: Tensor, parts: int = 4) -> Tensor:

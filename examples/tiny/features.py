@@ -7,6 +7,7 @@ other light; drawn tiles as they are, since their captions name sides and edges.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ _LEAST = 0.6
 
 @torch.inference_mode()
 def see(tower: ConvTower, images: np.ndarray, path: Path, view: int = 0) -> np.ndarray:
-    """Patch tokens, float16 (N, 64, 1728), memory-mapped from `path`.
+    """Patch tokens without their places, float16 (N, 64, 1728), memory-mapped from `path`.
 
     Args:
         tower: the vision tower.
@@ -36,15 +37,11 @@ def see(tower: ConvTower, images: np.ndarray, path: Path, view: int = 0) -> np.n
         view: 0 for the images as they are, else the seed of their crops, turns and light.
     """
     if not path.exists():
-        shape = (len(images), (INPUT // 32) ** 2, tower.config.hidden_size)
+        shape = (len(images), (INPUT // 32) ** 2, tower.config.content_size)
         part = path.with_suffix(".part")
         tokens = np.lib.format.open_memmap(part, "w+", np.float16, shape)
-        rng = np.random.default_rng(view)
-        for start in range(0, len(images), _BATCH):
-            some = [torch.from_numpy(np.array(i)) for i in images[start : start + _BATCH]]
-            shown = [_resized(image) if view == 0 else _varied(image, rng) for image in some]
-            pixels = (torch.cat(shown) - 127) / 128
-            tokens[start : start + _BATCH] = tower(pixels).last_hidden_state.half().numpy()
+        for start, pixels in _shown(images, view, INPUT):
+            tokens[start : start + _BATCH] = tower.content(pixels).half().numpy()
         tokens.flush()
         part.rename(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -61,9 +58,29 @@ def pooled(tokens: np.ndarray, path: Path) -> np.ndarray:
     return np.load(path, allow_pickle=False)
 
 
-def _resized(image: Tensor) -> Tensor:
+@torch.inference_mode()
+def see_whole(tower: ConvTower, images: np.ndarray, path: Path, side: int) -> np.ndarray:
+    """The mean of the last map of images at `side` px, float32 (N, 1280): a teacher's features."""
+    if not path.exists():
+        parts = [
+            tower.content(pixels)[..., :MAP_WIDTH].mean(1).numpy()
+            for _, pixels in _shown(images, 0, side)
+        ]
+        np.save(path, np.concatenate(parts))
+    return np.load(path, allow_pickle=False)
+
+
+def _shown(images: np.ndarray, view: int, side: int) -> Iterator[tuple[int, Tensor]]:
+    rng = np.random.default_rng(view)
+    for start in range(0, len(images), _BATCH):
+        some = [torch.from_numpy(np.array(image)) for image in images[start : start + _BATCH]]
+        shown = [_resized(image, side) if view == 0 else _varied(image, rng) for image in some]
+        yield start, (torch.cat(shown) - 127) / 128
+
+
+def _resized(image: Tensor, side: int = INPUT) -> Tensor:
     planes = image.permute(2, 0, 1)[None].float()
-    planes = functional.interpolate(planes, (INPUT, INPUT), mode="bicubic", antialias=True)
+    planes = functional.interpolate(planes, (side, side), mode="bicubic", antialias=True)
     return planes.clamp(0, 255)
 
 

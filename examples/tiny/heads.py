@@ -1,4 +1,4 @@
-"""Training of the two small heads (a minute or two, no images), and the losses of the recipe."""
+"""Training of the small heads (minutes, no images), what they say together, and the losses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from examples.tiny.teachers import Head
 WIDTH = 256
 TEMPERATURE = 0.07
 BATCH = 1024
-EPOCHS = 24
 #: Sentences of the scenes' lexicon in each batch, and the weight of their term.
 LEXICON = 256
-LEXICON_WEIGHT = 0.5
+LEXICON_WEIGHT = 0.7
+#: Length of the noise that is added to a sentence's unit vector.
+NOISE = 0.25
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def train_heads(
     lexicon: Lexicon,
     lexicon_texts: np.ndarray,
     path: Path,
+    *,
+    epochs: int,
     seed: int = 0,
 ) -> tuple[Head, Head]:
     """The two heads, trained with symmetric InfoNCE; equal captions count as positives.
@@ -62,6 +65,7 @@ def train_heads(
         lexicon: what else is true of the images.
         lexicon_texts: (L, 384) features of its sentences.
         path: where the heads are kept; read from there when the file exists.
+        epochs: over all pairs of an image and a sentence of its own.
         seed: of the initial weights and the order of the pairs.
     """
     if path.exists():
@@ -76,13 +80,15 @@ def train_heads(
     scene_of, lexicon_scene = torch.from_numpy(lexicon.images), torch.from_numpy(lexicon.scenes)
     shares = torch.from_numpy(lexicon.shares)
     optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3, weight_decay=0.05)
-    steps = EPOCHS * len(pairs) // BATCH
+    steps = epochs * len(pairs) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
     for step in range(steps):
         rows, chosen = pairs[torch.randint(len(pairs), (BATCH,))].T
         words = torch.multinomial(shares, min(LEXICON, len(shares)))
         images = see(seen[step % len(seen)][rows])
-        sentences = read(torch.cat([said[chosen], told[words]]))
+        clear = torch.cat([said[chosen], told[words]])
+        blurred = clear + NOISE * torch.randn_like(clear) / clear.shape[1] ** 0.5
+        sentences = read(functional.normalize(blurred, dim=-1))
         scores = images @ sentences.T / TEMPERATURE
         of_scene = scene_of[rows][:, None] == lexicon_scene[words][None]
         loss = multi_positive(scores[:, :BATCH], same(rows) | same(chosen))
@@ -105,6 +111,48 @@ def load_heads(path: Path) -> tuple[Head, Head]:
         heads.append(Head(len(own["mean"]), WIDTH))
         heads[-1].load_state_dict(own)
     return heads[0].eval(), heads[1].eval()
+
+
+class Teachers:
+    """Several pairs of heads as one: their vectors side by side, turned into the student's width.
+
+    Heads err each in their own way, so together they rank better than any of them. The cosine of
+    two vectors side by side is the mean of the heads' cosines; the turn keeps the directions in
+    which images and sentences differ most.
+
+    Args:
+        heads: the pairs of heads, of images and of sentences.
+        basis: (heads * 256, 256), from `turn`; at first none.
+    """
+
+    def __init__(self, heads: Sequence[tuple[Head, Head]], basis: Tensor | None = None) -> None:
+        self.heads, self.basis = heads, basis
+
+    @torch.inference_mode()
+    def look(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        """Unit vectors (N, 256) of images from (N, 1280) features for each pair of heads."""
+        asked = zip(self.heads, features, strict=True)
+        return self._joined([see(torch.from_numpy(own)) for (see, _), own in asked])
+
+    @torch.inference_mode()
+    def say(self, sentences: np.ndarray) -> np.ndarray:
+        """Unit vectors (M, 256) of sentences from their features (M, 384)."""
+        read_from = torch.from_numpy(sentences)
+        return self._joined([read(read_from) for _, read in self.heads])
+
+    def turn(self, vectors: np.ndarray) -> Tensor:
+        """Find and keep the basis: the leading directions of vectors (N, heads * 256)."""
+        rows = torch.from_numpy(vectors)
+        left, _, _ = torch.linalg.svd(rows.T @ rows)
+        self.basis = left[:, :WIDTH].contiguous()
+        return self.basis
+
+    def _joined(self, vectors: Sequence[Tensor]) -> np.ndarray:
+        joined = torch.cat(list(vectors), 1) / len(vectors) ** 0.5
+        if self.basis is not None:
+            joined = functional.normalize(joined @ self.basis, dim=-1)
+        out: np.ndarray = joined.numpy()
+        return out
 
 
 def same(keys: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
-"""What a training step of `tiny` sees: three kinds of batches, each with words to learn beside.
+"""What a training step of `tiny` sees: photographs, drawn tiles, and words.
 
-Photographs come with a caption each and sentences of their scenes' lexicon; drawn tiles with their
-captions, or with pairs of captions of which one is false. A batch is of one kind throughout: only
-beside their like are drawn tiles hard negatives.
+Photographs come with a caption each and sentences of their scenes' lexicon; drawn tiles with
+pairs of sentences of which one is false; words with nothing but the teachers' vectors. Every step
+has some of each.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,24 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from examples.tiny.codes import Code
+from examples.tiny.contrasts import Facts, said, taught
 from examples.tiny.heads import Lexicon
+from examples.town.captions import Speaker
 from ngcg_cli.encoder.encoder import Encoder
 
-PHOTOGRAPHS, DRAWN, LEXICON, WORDS = 256, 144, 64, 96
-#: Two batches of three are photographs; the third is drawn, every other time with false captions.
-#: Counts and sides are learned late and slowly, so from this step on false captions are three
-#: batches of eight, drawn tiles alone one, photographs four.
-MORE_CONTRASTS_FROM = 250
+PHOTOGRAPHS, TILES, PAIRS, LEXICON, WORDS = 128, 64, 48, 48, 64
+#: Captions that a photograph's nearness to them is compared with, the student's with the teachers'.
+BANK = 4096
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Captioned photographs with what the heads say of them.
+    """Captioned photographs with what the teachers say of them.
 
     Attributes:
         views: patch tokens, float16 (N, 64, 1728), one array for each view.
         captions: for each image, the indices of its sentences.
-        targets: float32 (N, 256), the image head's unit vectors.
+        targets: float32 (N, 256), the teachers' unit vectors.
     """
 
     views: Sequence[np.ndarray]
@@ -40,24 +42,17 @@ class Photographs:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Drawn tiles: patch tokens (N, 64, 1728) and, for each, its sentences' indices."""
+class Tiles:
+    """Drawn tiles: patch tokens (N, 64, 1728), what is known of each, and its code."""
 
     tokens: np.ndarray
-    captions: Sequence[tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Contrasted:
-    """Drawn tiles: patch tokens (N, 64, 1728) and, for each, true captions with a false twin."""
-
-    tokens: np.ndarray
-    pairs: Sequence[Sequence[tuple[str, str]]]
+    facts: Sequence[Facts]
+    code: Code
 
 
 @dataclass(frozen=True)
 class Said:
-    """Sentences and the text head's unit vectors (N, 256) of them."""
+    """Sentences and the teachers' unit vectors (N, 256) of them."""
 
     texts: Sequence[str]
     targets: np.ndarray
@@ -69,103 +64,109 @@ class Batches:
     def __init__(
         self,
         photographs: Photographs,
-        drawn: Drawn,
-        contrasted: Contrasted,
+        tiles: Tiles,
         captions: Said,
         lexicon: Lexicon,
         lexicon_targets: np.ndarray,
         words: Said,
         encoder: Encoder,
     ) -> None:
-        self.photographs, self.drawn, self.contrasted = photographs, drawn, contrasted
+        self.photographs, self.tiles = photographs, tiles
         self.captions, self.words, self.encoder = captions, words, encoder
         self.lexicon, self.lexicon_targets = lexicon, lexicon_targets
-        # Where every caption names what training leaves out there is nothing to learn.
-        self._drawn = np.flatnonzero([bool(own) for own in drawn.captions])
-        self._contrasted = np.flatnonzero([bool(own) for own in contrasted.pairs])
+        # Where nothing can be contrasted there is nothing to learn.
+        self._contrasted = np.flatnonzero([bool(own) for own in tiles.code.labels])
 
     def __call__(self, index: int) -> dict[str, Tensor]:
-        """Patch tokens of B images, ids and mask of their B sentences and more, keys, targets.
+        """Patch tokens of images, ids and mask of sentences, and what is true of them.
 
-        The first B texts are the images' own; `lexicon` or `false` say what follows; the last ones
-        are to match `said`, the text head's vectors.
+        Tokens: those of the photographs, then of the tiles. Sentences: the photographs' captions,
+        the lexicon's, the words, which together are to match `said`; then the pairs' first
+        sentences, and their second ones.
         """
-        rng = np.random.default_rng([5, index])
-        chosen = rng.choice(len(self.words.texts), WORDS, replace=False)
-        words = Said([self.words.texts[n] for n in chosen], self.words.targets[chosen])
-        kind, place = _kind(index), sum(_kind(i) == _kind(index) for i in range(index))
-        if kind == "photographs":
-            return self._photographs(place, words, rng)
-        if kind == "contrasted":
-            return self._contrasted_tiles(place, words, rng)
-        return self._drawn_tiles(place, words, rng)
+        rng = np.random.default_rng([31, index])
+        photographs, said_of_them = self._photographs(index, rng)
+        tiles, said_of_tiles = self._tiles(index, rng)
+        ids, mask = self.encoder.tokens([*said_of_them, *said_of_tiles])
+        tokens = torch.cat([photographs.pop("seen_tokens"), tiles.pop("tokens")])
+        return {"tokens": tokens, "ids": ids, "mask": mask, **photographs, **tiles}
 
-    def _photographs(self, place: int, words: Said, rng: np.random.Generator) -> dict[str, Tensor]:
+    def _photographs(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], list[str]]:
         part = self.photographs
-        rows = _rows(len(part.captions), place, PHOTOGRAPHS, 1)
+        rows = _rows(len(part.captions), index, PHOTOGRAPHS, 1)
         own = np.array([rng.choice(part.captions[row]) for row in rows])
         views = rng.integers(len(part.views), size=len(rows))
         tokens = np.stack([part.views[v][row] for v, row in zip(views, rows, strict=True)])
         shares = self.lexicon.shares
         told = rng.choice(len(shares), LEXICON, replace=False, p=shares)
-        texts = [self.captions.texts[c] for c in own] + [self.lexicon.sentences[n] for n in told]
-        targets = [self.captions.targets[own], self.lexicon_targets[told], words.targets]
+        words = rng.choice(len(self.words.texts), WORDS, replace=False)
+        bank = min(BANK, len(self.captions.texts))
+        texts = [self.captions.texts[n] for n in own]
+        texts += [self.lexicon.sentences[n] for n in told] + [self.words.texts[n] for n in words]
+        targets = [
+            self.captions.targets[own],
+            self.lexicon_targets[told],
+            self.words.targets[words],
+        ]
+        of_scene = self.lexicon.images[rows][:, None] == self.lexicon.scenes[told][None]
         return {
-            **self._batch(tokens, [*texts, *words.texts], np.stack([rows, own], 1)),
-            "said": torch.from_numpy(np.concatenate(targets)),
+            "seen_tokens": torch.from_numpy(tokens.astype(np.float32)),
+            "keys": torch.from_numpy(np.stack([rows, own], 1)),
             "seen": torch.from_numpy(part.targets[rows]),
-            "of_scene": torch.from_numpy(
-                self.lexicon.images[rows][:, None] == self.lexicon.scenes[told][None]
-            ),
-        }
+            "said": torch.from_numpy(np.concatenate(targets)),
+            "of_scene": torch.from_numpy(of_scene),
+            "bank": torch.from_numpy(rng.choice(len(self.captions.texts), bank, replace=False)),
+        }, texts
 
-    def _drawn_tiles(self, place: int, words: Said, rng: np.random.Generator) -> dict[str, Tensor]:
-        rows = self._drawn[np.sort(_rows(len(self._drawn), place, DRAWN, 2))]
-        own = np.array([rng.choice(self.drawn.captions[row]) for row in rows])
-        texts = [self.captions.texts[c] for c in own]
+    def _tiles(self, index: int, rng: np.random.Generator) -> tuple[dict[str, Tensor], list[str]]:
+        code = self.tiles.code
+        rows = self._contrasted[np.sort(_rows(len(self._contrasted), index, TILES, 9))]
+        labels = np.array([(n, *label) for n, row in enumerate(rows) for label in code.labels[row]])
+        pairs, first, second = self._pairs(labels, rng)
+        column = {pair: n for n, pair in enumerate(pairs)}
+        judged = torch.zeros(len(rows), len(pairs))
+        for tile, pair, label in labels:
+            if pair in column:
+                judged[tile, column[pair]] = float(label)
+        keys = [code.pairs[pair].first for pair in pairs]
+        keys += [code.pairs[pair].second for pair in pairs]
+        true = [[key in self.tiles.facts[row].truths for key in keys] for row in rows]
         return {
-            **self._batch(
-                self.drawn.tokens[rows], [*texts, *words.texts], np.stack([rows, own], 1)
-            ),
-            "said": torch.from_numpy(words.targets),
-        }
+            "tokens": torch.from_numpy(self.tiles.tokens[rows].astype(np.float32)),
+            "labels": torch.from_numpy(labels),
+            "pairs": torch.tensor(pairs),
+            "judged": judged,
+            "true": torch.tensor(true),
+        }, first + second
 
-    def _contrasted_tiles(
-        self, place: int, words: Said, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
-        rows = self._contrasted[np.sort(_rows(len(self._contrasted), place, DRAWN, 3))]
-        pairs = [self.contrasted.pairs[row] for row in rows]
-        chosen = [own[int(rng.integers(len(own)))] for own in pairs]
-        true, false = zip(*chosen, strict=True)
-        number = {text: n for n, text in enumerate(sorted(set(true)))}
-        keys = np.stack([rows, [number[text] for text in true]], 1)
-        texts = [*true, *false, *words.texts]
-        return {
-            **self._batch(self.contrasted.tokens[rows], texts, keys),
-            "said": torch.from_numpy(words.targets),
-            "false": torch.tensor(len(rows)),
-        }
-
-    def _batch(
-        self, tokens: np.ndarray, texts: Sequence[str], keys: np.ndarray
-    ) -> dict[str, Tensor]:
-        ids, mask = self.encoder.tokens(texts)
-        tokens = tokens.astype(np.float32)
-        return {
-            "tokens": torch.from_numpy(tokens),
-            "ids": ids,
-            "mask": mask,
-            "keys": torch.from_numpy(keys),
-        }
-
-
-def _kind(index: int) -> str:
-    """What the batch `index` is made of."""
-    if index < MORE_CONTRASTS_FROM:
-        drawn, contrasted = index % 3 == 2, index // 3 % 2 == 1
-    else:
-        drawn, contrasted = index % 2 == 1, index % 8 != 7
-    return ("contrasted" if contrasted else "drawn") if drawn else "photographs"
+    def _pairs(
+        self, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[int], list[str], list[str]]:
+        """PAIRS pairs that these labels judge, kinds alike, and words for both of their sides."""
+        code = self.tiles.code
+        found, counts = np.unique(labels[:, 1], return_counts=True)
+        of_kind: dict[int, float] = defaultdict(float)
+        for kind, count in zip(code.kinds[found], counts, strict=True):
+            of_kind[int(kind)] += count
+        shares = counts / np.array([of_kind[int(kind)] for kind in code.kinds[found]])
+        shares /= shares.sum()
+        pairs: list[int] = []
+        first: list[str] = []
+        second: list[str] = []
+        # Twice as many as needed: some cannot be said, or name what training leaves out.
+        drawn = rng.choice(found, min(len(found), 2 * PAIRS), replace=False, p=shares)
+        for pair in drawn:
+            swapped = bool(rng.random() < 0.5)
+            texts = said(code.pairs[pair].swap(second=swapped), Speaker(rng))
+            if texts and all(map(taught, texts)):
+                pairs.append(int(pair))
+                first.append(texts[swapped])
+                second.append(texts[not swapped])
+            if len(pairs) == PAIRS:
+                break
+        return pairs, first, second
 
 
 def _rows(size: int, place: int, count: int, seed: int) -> np.ndarray:

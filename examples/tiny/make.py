@@ -12,23 +12,25 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 import typer
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from examples.tiny.contrasts import read_contrasts, taught, write
-from examples.tiny.corpus import Part, drawn, photographs
-from examples.tiny.distil import step
-from examples.tiny.features import pooled, see
+from examples.tiny.codes import Code
+from examples.tiny.contrasts import read_facts, write
+from examples.tiny.corpus import Part, photographs
+from examples.tiny.distil import Lesson, step
+from examples.tiny.features import INPUT, pooled, see, see_whole
 from examples.tiny.glosses import synsets
-from examples.tiny.heads import WIDTH, Lexicon, train_heads
-from examples.tiny.lessons import Batches, Contrasted, Drawn, Photographs, Said
+from examples.tiny.heads import WIDTH, Lexicon, Teachers, train_heads
+from examples.tiny.lessons import Batches, Photographs, Said, Tiles
 from examples.tiny.mapped import mapped
 from examples.tiny.scenes import lexicon
-from examples.tiny.teachers import Head, read
+from examples.tiny.teachers import read
 from examples.tiny.tokenizer import SPECIAL, VOCABULARY, train_tokenizer
 from examples.tiny.tower import imagenet_tower
 from examples.tiny.words import kept, sentences, vectors
@@ -41,62 +43,69 @@ from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.course import LoopSettings
 from ngcg_cli.training.loop import fit
 
-#: How often the tower sees each photograph: as it is, and as a turned crop.
+#: How often the student's tower sees each photograph: as it is, and as a turned crop.
 VIEWS = 2
-CONTRAST_SEED = 2_000_000
+#: The second teacher's pixels a side: of the 150 that there are, no more can be made out.
+LARGE = 288
+#: The pairs of heads: over the large tower or the student's own, epochs, seed.
+HEADS = ((False, 20, 1), (True, 16, 1), (False, 20, 2), (True, 16, 2))
+TILE_SEED = 2_000_000
 #: Of a token's embedding at the start: what Llama's own random ones of this width have.
 EMBEDDING_NORM = 0.32
+#: Of the channels that tell a token's place: about ten times what is seen in it.
+POSITION = 10.0
 
 
 @dataclass(frozen=True)
 class Recipe:
     """The sizes of a run; the defaults are those of the shipped weights."""
 
-    steps: int = 520
-    drawn: int = 8000
-    contrasts: int = 14_000
-    words: int = 53_248
+    steps: int = 1350
+    tiles: int = 14_000
     lr: float = 1e-3
     seed: int = 0
+
+
+class Texts(NamedTuple):
+    """The text teacher's features, float32 (N, 384), of all that is said."""
+
+    captions: np.ndarray
+    lexicon: np.ndarray
+    words: np.ndarray
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder with rsicd150/train.tar and val.tar.")],
     out: Annotated[Path, typer.Option(help="Folder for caches, run and result.")],
     steps: Annotated[int, typer.Option(help="Training steps.")] = Recipe.steps,
-    drawn_tiles: Annotated[int, typer.Option("--drawn", help="Drawn tiles.")] = Recipe.drawn,
-    contrasts: Annotated[
-        int, typer.Option(help="Drawn tiles with false captions.")
-    ] = Recipe.contrasts,
-    words: Annotated[int, typer.Option(help="Sentences beyond the captions.")] = Recipe.words,
+    tiles: Annotated[int, typer.Option(help="Drawn tiles.")] = Recipe.tiles,
     seed: Annotated[int, typer.Option()] = Recipe.seed,
     threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
 ) -> None:
     """Make `tiny`: OUT/run/last is the checkpoint, OUT/tiny its 16-bit form that ships."""
     torch.set_num_threads(threads)
-    recipe = Recipe(steps=steps, drawn=drawn_tiles, contrasts=contrasts, words=words, seed=seed)
+    recipe = Recipe(steps=steps, tiles=tiles, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
-    tower = imagenet_tower()
+    tower = imagenet_tower(position=POSITION)
     train = photographs(data / "rsicd150/train.tar", out / "train")
     val = photographs(data / "rsicd150/val.tar", out / "val")
-    batches, encoder = _prepare(train, tower, out, recipe)
+    batches, encoder, lesson = _prepare(train, val, tower, out, recipe)
     val_tokens = see(tower, val.images, out / "val/view-0.npy")
-    pooled(val_tokens, out / "val/pooled-0.npy")  # for `paraphrases.py --teacher`
     settings = LoopSettings(
         steps=recipe.steps,
         lr=recipe.lr,
         schedule="cosine",
-        warmup=0.05,
+        warmup=0.04,
         floor=0.01,
         weight_decay=0.05,
-        ema=0.98,
+        ema=0.99,
         seed=recipe.seed,
         log_every=10,
         save_every=50,
-        validate_every=100,
+        validate_every=200,
     )
     fit(
-        encoder.module,
+        lesson,
         batches,
         step,
         settings,
@@ -104,7 +113,7 @@ def main(
         validate=lambda module, step: _validate(encoder, val, val_tokens),
         save=lambda module, folder, figures: _save(encoder, folder, figures),
         resume=True,
-        identity={"drawn": recipe.drawn, "contrasts": recipe.contrasts, "words": recipe.words},
+        identity={"tiles": recipe.tiles},
     )
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((out / "run/last/ngcg.json").read_text())["metrics"]
@@ -114,20 +123,16 @@ def main(
     typer.echo(json.dumps(figures))
 
 
-def _prepare(train: Part, tower: ConvTower, out: Path, recipe: Recipe) -> tuple[Batches, Encoder]:
+def _prepare(
+    train: Part, val: Part, tower: ConvTower, out: Path, recipe: Recipe
+) -> tuple[Batches, Encoder, Lesson]:
     """All that is learned from, and the student at its start."""
-    tiles = drawn(recipe.drawn, 0, out / "drawn")
-    contrasted = out / "contrasts"
-    write(contrasted, range(CONTRAST_SEED, CONTRAST_SEED + recipe.contrasts))
-    contrast_images, pairs = read_contrasts(contrasted)
-    # Some combinations of known words are kept out, to be measured on later.
-    spoken = [tuple(text for text in own if taught(text)) for own in tiles.captions]
-    captions = sorted({text for own in [*train.captions, *tiles.captions] for text in own})
-
+    # Some combinations of known words are kept out of the tiles, to be measured on later.
+    write(out / "tiles", range(TILE_SEED, TILE_SEED + recipe.tiles))
+    tile_images, facts = read_facts(out / "tiles")
+    captions = sorted({text for own in train.captions for text in own})
     sources = out / "sources"
     corpus = sentences(sources / "id-tagging-schema", sources / "wordnet")
-    sample = np.random.default_rng(0).permutation(len(corpus))[: recipe.words]
-    said = [corpus[n] for n in sample]
     told = lexicon(synsets(sources / "wordnet"), mapped(sources / "id-tagging-schema"))
     scenes = sorted(told)
     rows = [(n, text) for n, scene in enumerate(scenes) for text in kept(told[scene])]
@@ -136,59 +141,92 @@ def _prepare(train: Part, tower: ConvTower, out: Path, recipe: Recipe) -> tuple[
         np.array([n for n, _ in rows]),
         np.array([scenes.index(scene) for scene in train.scenes]),
     )
-    train_tokenizer([*captions, *corpus, *lexical.sentences], out / "tokenizer")
+    drawn = [text for fact in facts for text in fact.captions]
+    train_tokenizer([*captions, *drawn, *corpus, *lexical.sentences], out / "tokenizer")
 
     views = [see(tower, train.images, out / f"train/view-{n}.npy", n) for n in range(VIEWS)]
-    means = [pooled(view, out / f"train/pooled-{n}.npy") for n, view in enumerate(views)]
-    caption_texts = read(captions, out / "captions.npy")
-    lexicon_texts = read(lexical.sentences, out / "lexicon.npy")
     number = {text: n for n, text in enumerate(captions)}
     own = [tuple(number[text] for text in texts) for texts in train.captions]
-    look, say = train_heads(
-        means, caption_texts, own, lexical, lexicon_texts, out / "heads.safetensors", recipe.seed
+    texts = Texts(
+        read(captions, out / "captions.npy"),
+        read(lexical.sentences, out / "lexicon.npy"),
+        vectors(corpus, out / "words").astype(np.float32),
     )
+    teachers, seen = _teachers(train, val, own, lexical, texts, out)
+    said = Said(captions, teachers.say(texts.captions))
+
     torch.manual_seed(recipe.seed)
     encoder = build_encoder(
         student_config(), out / "tokenizer", name="tiny", backbone=BACKBONES["tiny"]
     )
     encoder.module.vision.load_state_dict(tower.state_dict())
     encoder.module.vision.requires_grad_(False)
-    _name_tokens(encoder, say, out)
+    _name_tokens(encoder, teachers, out)
+    code = Code(facts)
     batches = Batches(
-        Photographs(views, own, _asked(look, means[0])),
-        Drawn(
-            see(tower, tiles.images, out / "drawn/view-0.npy"),
-            [tuple(number[text] for text in texts) for texts in spoken],
-        ),
-        Contrasted(see(tower, contrast_images, contrasted / "view-0.npy"), pairs),
-        Said(captions, _asked(say, caption_texts)),
+        Photographs(views, own, seen),
+        Tiles(see(tower, tile_images, out / "tiles/view-0.npy"), facts, code),
+        said,
         lexical,
-        _asked(say, lexicon_texts),
-        Said(said, _asked(say, vectors(said, out / "words").astype(np.float32))),
+        teachers.say(texts.lexicon),
+        Said(corpus, teachers.say(texts.words)),
         encoder,
     )
-    return batches, encoder
+    return batches, encoder, Lesson(encoder.module, code, seen, said.targets)
+
+
+def _teachers(
+    train: Part,
+    val: Part,
+    own: list[tuple[int, ...]],
+    lexical: Lexicon,
+    texts: Texts,
+    out: Path,
+) -> tuple[Teachers, np.ndarray]:
+    """The heads over two frozen towers as one teacher, and what it says of the photographs."""
+    large = imagenet_tower(large=True)
+    views = [np.load(out / f"train/view-{n}.npy", mmap_mode="r") for n in range(VIEWS)]
+    means = [pooled(view, out / f"train/pooled-{n}.npy") for n, view in enumerate(views)]
+    whole = see_whole(large, train.images, out / "train/large.npy", LARGE)
+    heads = [
+        train_heads(
+            [whole] if is_large else means,
+            texts.captions,
+            own,
+            lexical,
+            texts.lexicon,
+            out / f"heads-{n}.safetensors",
+            epochs=epochs,
+            seed=seed,
+        )
+        for n, (is_large, epochs, seed) in enumerate(HEADS)
+    ]
+    teachers = Teachers(heads)
+    features = [whole if is_large else means[0] for is_large, _, _ in HEADS]
+    spoken = [texts.captions[::4], texts.lexicon, texts.words[::32]]
+    shown = [teachers.look(features), *map(teachers.say, spoken)]
+    save_file({"basis": teachers.turn(np.concatenate(shown))}, out / "basis.safetensors")
+    # For `paraphrases --teacher`: what the student can hope for.
+    of_val = {
+        True: see_whole(large, val.images, out / "val/large.npy", LARGE),
+        False: see_whole(imagenet_tower(), val.images, out / "val/own.npy", INPUT),
+    }
+    np.save(out / "val/taught.npy", teachers.look([of_val[is_large] for is_large, _, _ in HEADS]))
+    return teachers, teachers.look(features)
 
 
 @torch.no_grad()
-def _name_tokens(encoder: Encoder, say: Head, out: Path) -> None:
-    """Let each token's embedding start as what the text head says of its spelling.
+def _name_tokens(encoder: Encoder, teachers: Teachers, out: Path) -> None:
+    """Let each token's embedding start as what the teachers say of its spelling.
 
     Most words are rare in the captions; so they start with a meaning instead of with noise.
     """
     tokenizer = Tokenizer.from_file(str(out / "tokenizer/tokenizer.json"))
     spelled = [tokenizer.decode([n]).strip() or "." for n in range(tokenizer.get_vocab_size())]
-    means = say(torch.from_numpy(read(spelled, out / "tokens.npy")))
+    meant = torch.from_numpy(teachers.say(read(spelled, out / "tokens.npy")))
     embedding = encoder.module.language.get_input_embeddings().weight
     at = slice(len(SPECIAL), None)
-    embedding[at] = EMBEDDING_NORM * means[at]
-
-
-@torch.inference_mode()
-def _asked(head: Head, features: np.ndarray) -> np.ndarray:
-    """What a head says of features (N, F): unit vectors (N, 256)."""
-    vectors: np.ndarray = head(torch.from_numpy(features)).numpy()
-    return vectors
+    embedding[at] = EMBEDDING_NORM * meant[at]
 
 
 def student_config() -> Any:
@@ -196,7 +234,7 @@ def student_config() -> Any:
     # transformers' annotations leave out the arguments that every config takes.
     config: Any = ConvInternVLConfig
     return config(
-        vision_config=ConvTowerConfig(),
+        vision_config=ConvTowerConfig(position=POSITION),
         image_token_id=SPECIAL.index("<IMG_CONTEXT>"),
         image_seq_length=16,
         vision_feature_select_strategy="full",
@@ -218,10 +256,13 @@ def student_config() -> Any:
 
 
 def _validate(encoder: Encoder, val: Part, tokens: np.ndarray) -> dict[str, float]:
+    tower: ConvTower = encoder.module.vision
     with torch.inference_mode():
         images = np.concatenate(
             [
-                encoder.module.embed_vision_tokens(torch.from_numpy(some.astype(np.float32)))
+                encoder.module.embed_vision_tokens(
+                    tower.located(torch.from_numpy(some.astype(np.float32)))
+                )
                 for some in np.array_split(tokens, max(1, len(tokens) // 100))
             ]
         )

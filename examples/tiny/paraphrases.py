@@ -5,7 +5,7 @@
 
 `paraphrases.jsonl` was written before any text beyond the captions was trained on; nothing that
 the text side learns from may hold one of its queries. A query is won when at least six of its
-first ten hits among the photographs are of its scene. The second form asks the teachers' heads
+first ten hits among the photographs are of its scene. The second form asks the teachers
 in the recipe's output folder instead of a model: what the student can hope for.
 """
 
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
+from safetensors.torch import load_file
 
-from examples.tiny.heads import load_heads
+from examples.tiny.heads import Teachers, load_heads
 from examples.tiny.teachers import read
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
@@ -94,16 +94,15 @@ def gallery(data: Path) -> tuple[list[Path], list[str]]:
 
 
 def teachers(out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of val's photographs and of the queries by the teachers' heads in `out`."""
-    heads = out / "heads.safetensors"
-    if not heads.exists():
-        raise DataError("no heads yet", where=heads, hint="Run the recipe first")
-    pooled = np.load(out / "val" / "pooled-0.npy", allow_pickle=False)
+    """Vectors of val's photographs and of the queries by the recipe's teachers in `out`."""
+    taught, heads = out / "val/taught.npy", sorted(out.glob("heads-*.safetensors"))
+    if not taught.exists():
+        raise DataError("no teachers yet", where=taught, hint="Run the recipe first")
     with tempfile.TemporaryDirectory() as folder:
         words = read([query for query, _ in held_out()], Path(folder) / "queries.npy")
-    look, say = load_heads(heads)
-    with torch.inference_mode():
-        return look(torch.from_numpy(pooled)).numpy(), say(torch.from_numpy(words)).numpy()
+    basis = load_file(out / "basis.safetensors")["basis"]
+    asked = Teachers([load_heads(file) for file in heads], basis)
+    return np.load(taught, allow_pickle=False), asked.say(words)
 
 
 def main(

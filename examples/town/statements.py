@@ -56,7 +56,7 @@ def describe(group: Group) -> str:
     return f"{group[0]}|{group[1]}"
 
 
-class _View:
+class View:
     """The features that show in a window, grouped by descriptor."""
 
     def __init__(self, scene: Scene, window: Window) -> None:
@@ -99,7 +99,7 @@ def _descriptors(feat: Feature) -> list[Group]:
 
 def truths(scene: Scene, window: Window) -> dict[str, Point]:
     """Every statement true of `window`, each with the world point (x, y) it is about."""
-    view = _View(scene, window)
+    view = View(scene, window)
     out: dict[str, Point] = {}
     groups = {g: m for g, m in view.groups.items() if g[0] not in SILENT}
     for group, members in groups.items():
@@ -126,7 +126,7 @@ def _point(geom: BaseGeometry) -> Point:
     return float(p.x), float(p.y)
 
 
-def _member_near(view: _View, group: Group) -> Point:
+def _member_near(view: View, group: Group) -> Point:
     """The member nearest to the group's middle: a point on the thing itself."""
     cx, cy = view.centre(group)
     pts = [_point(g) for _, g in view.groups[group]]
@@ -142,7 +142,7 @@ def _dull(a: Group, b: Group) -> bool:
     return pair <= BUILDINGS and not pair & {"church", "warehouse", "terminal", "apartments"}
 
 
-def _pairs(view: _View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
+def _pairs(view: View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
            out: dict[str, Point]) -> None:  # fmt: skip
     arrays = {g: np.array([m[1] for m in ms], dtype=object) for g, ms in groups.items()}
     plain = [g for g in groups if not g[1]]
@@ -184,7 +184,7 @@ def _pairs(view: _View, groups: dict[Group, list[tuple[Feature, BaseGeometry]]],
     _between(view, arrays, out)
 
 
-def _side(view: _View, a: np.ndarray, b: tuple[Feature, BaseGeometry]) -> str:
+def _side(view: View, a: np.ndarray, b: tuple[Feature, BaseGeometry]) -> str:
     """Where all of `a` lie as seen from `b`: left, right, north, south or nowhere clearly."""
     feat, geom = b
     x0, y0, x1, y1 = geom.bounds
@@ -233,7 +233,7 @@ def _surrounded(groups: dict[Group, list[tuple[Feature, BaseGeometry]]], cover: 
                 out.setdefault(f"surrounded|{describe(group)}|{cover}|", (x, y))
 
 
-def _between(view: _View, arrays: dict[Group, np.ndarray], out: dict[str, Point]) -> None:
+def _between(view: View, arrays: dict[Group, np.ndarray], out: dict[str, Point]) -> None:
     """A single A whose middle lies between a B and a C, both close by, on opposite sides."""
     singles = [g for g, a in arrays.items() if not g[1] and len(a) == 1 and view.sure(g)
                and g[0] != "building"]  # fmt: skip
@@ -257,7 +257,7 @@ def _between(view: _View, arrays: dict[Group, np.ndarray], out: dict[str, Point]
                     out[f"between|{ga[0]}||{first}||{last}|"] = _point(a)
 
 
-def _special(view: _View, out: dict[str, Point]) -> None:
+def _special(view: View, out: dict[str, Point]) -> None:
     groups = view.groups
     for feat, geom in groups.get(("bridge", ""), []):
         out[f"crosses|bridge||{feat.attrs['over']}|"] = _point(geom)

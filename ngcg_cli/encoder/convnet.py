@@ -11,6 +11,7 @@ weights, where its statistics would be fixed anyway, and folded it is faster and
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,8 @@ LITE0 = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+#: Channels that tell where a token stands: sine and cosine of two frequencies, along x and y.
+POSITIONS = 8
 
 
 class ConvTowerConfig(PreTrainedConfig):
@@ -51,6 +54,8 @@ class ConvTowerConfig(PreTrainedConfig):
         detail_stage: the stage whose output, at half the patch size, joins each token with its
             2 x 2 cells: what is small is gone from the last map.
         image_size: pixels a side, a multiple of `patch_size`.
+        position: amplitude of the channels that tell where a token stands, 0 for none. Convolutions
+            do not know it, and without it no "left of" is learned (CoordConv, arXiv 1807.03247).
     """
 
     model_type = "ngcg_convnet"
@@ -62,6 +67,7 @@ class ConvTowerConfig(PreTrainedConfig):
         head_channels: int = 1280,
         detail_stage: int = 4,
         image_size: int = 256,
+        position: float = 0.0,
         **more: Any,
     ) -> None:
         self.stages = [list(stage) for stage in stages]
@@ -70,7 +76,9 @@ class ConvTowerConfig(PreTrainedConfig):
         self.detail_stage = detail_stage
         self.image_size = image_size
         self.patch_size = 32
-        self.hidden_size = head_channels + 4 * self.stages[detail_stage][3]
+        self.position = position
+        self.content_size = head_channels + 4 * self.stages[detail_stage][3]
+        self.hidden_size = self.content_size + (POSITIONS if position else 0)
         self.num_channels = 3
         super().__init__(**more)
 
@@ -171,10 +179,27 @@ class ConvTower(PreTrainedModel):
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
         """Pixels to tokens; keyword arguments of other towers are accepted and have no meaning."""
+        return BaseModelOutputWithPooling(
+            last_hidden_state=self.located(self.content(pixel_values))
+        )
+
+    def content(self, pixel_values: Tensor) -> Tensor:
+        """What is seen, (B, (S / 32)^2, content_size), without where."""
         whole = pixel_values.device.type != "cpu" or _learning(self, pixel_values)
         chunks = pixel_values.split(len(pixel_values) if whole else CHUNK)
-        tokens = torch.cat([self._tokens(chunk) for chunk in chunks])
-        return BaseModelOutputWithPooling(last_hidden_state=tokens)
+        return torch.cat([self._tokens(chunk) for chunk in chunks])
+
+    def located(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, patches, content_size) with the channels that tell where each one stands."""
+        if not self.config.position:
+            return tokens
+        side = round(tokens.shape[1] ** 0.5)
+        centres = (torch.arange(side, device=tokens.device) + 0.5) * (2 / side) - 1
+        down, right = torch.meshgrid(centres, centres, indexing="ij")
+        waves = [wave(math.pi / 2 * times * way) for way in (right, down) for times in (1, 2)
+                 for wave in (torch.sin, torch.cos)]  # fmt: skip
+        where = self.config.position * torch.stack(waves, -1).flatten(0, 1).to(tokens.dtype)
+        return torch.cat([tokens, where.expand(len(tokens), -1, -1)], -1)
 
     def _tokens(self, image: Tensor) -> Tensor:
         image = self.stem(image.contiguous(memory_format=torch.channels_last))
