@@ -17,7 +17,7 @@ QUICK = settings(derandomize=True, max_examples=60, deadline=None)
 # Tile sizes and grids
 
 
-@pytest.mark.parametrize("text", ["224px", "100m", "0.5m", "12.25m", "0.0000001m"])
+@pytest.mark.parametrize("text", ["224px", "100m", "0.5m", "12.25m", "0.0000001m", "auto"])
 def test_tile_size_round_trips(text):
     assert str(TileSize.parse(text)) == text
 
@@ -44,6 +44,20 @@ def test_tile_in_metres_becomes_pixels_of_each_axis():
     assert TileSize.parse("64px").pixels((0.5, 2.0)) == (64, 64)
     with pytest.raises(RasterError, match="smaller than a pixel"):
         TileSize.parse("1m").pixels((0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("gsd", "pixels"),
+    [
+        ((0.5, 0.5), (200, 200)),
+        ((0.5, 2.0), (200, 100)),  # 50 pixels high would be too few
+        ((10.0, 10.0), (100, 100)),
+        ((500.0, 500.0), (100, 100)),  # larger than 100 m, and no error
+        ((1e-12, 1e300), (10**9, 100)),
+    ],
+)
+def test_auto_is_a_hundred_metres_and_at_least_a_hundred_pixels(gsd, pixels):
+    assert TileSize.parse(" Auto").pixels(gsd) == pixels
 
 
 @QUICK

@@ -30,8 +30,8 @@ def index(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Side of a tile: 224px, or 100m on the ground.",
-            show_default="as before, 224px for a new index",
+            help="Side of a tile: 224px, 100m on the ground, or auto: 100 m, at least 100 pixels.",
+            show_default="as before, auto for a new index",
         ),
     ] = None,
     overlap: Annotated[

@@ -77,10 +77,14 @@ class ConvTowerConfig(PreTrainedConfig):
         self.image_size = image_size
         self.patch_size = 32
         self.position = position
-        self.content_size = head_channels + 4 * self.stages[detail_stage][3]
         self.hidden_size = self.content_size + (POSITIONS if position else 0)
         self.num_channels = 3
         super().__init__(**more)
+
+    @property
+    def content_size(self) -> int:
+        """Channels of a token that hold what is seen there."""
+        return self.head_channels + 4 * self.stages[self.detail_stage][3]
 
 
 class _Conv(nn.Conv2d):

@@ -1,6 +1,6 @@
 """What `ngcg index` does when it is not told otherwise; nothing is imported for it."""
 
-TILE = "224px"
+TILE = "auto"
 OVERLAP = 0.25
 MIN_VALID = 0.25
 # Split over a CPU's threads, which are the faster the more they have of it; more takes memory.

@@ -93,7 +93,7 @@ def index_sources(
         sources: rasters or folders of them.
         index_path: the index folder.
         model: name or path, None for the index's own (`tiny` for a new one).
-        tile: tile size with its unit; None for what the index remembers, else 224px.
+        tile: tile size with its unit; None for what the index remembers, else auto.
         overlap: fraction of a tile shared with the next; None likewise, else 0.25.
         min_valid: least share of valid pixels for a tile to be taken; None likewise, else 0.25.
         device: where the model runs.

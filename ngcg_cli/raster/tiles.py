@@ -14,6 +14,11 @@ from ngcg_cli.errors import RasterError, UsageError
 MAX_WINDOWS = 2_000_000
 MAX_OVERLAP = 0.9
 
+#: What `auto` stands for: what people ask for lies within so many metres, and of a tile of fewer
+#: pixels there is little to see. Measured, see docs/tiny.md.
+AUTO_METRES = 100.0
+AUTO_PIXELS = 100
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(px|m)\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -28,10 +33,17 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class TileSize:
-    """The side of a square tile, in pixels ("224px") or in metres on the ground ("100m")."""
+    """The side of a square tile, in pixels ("224px") or in metres on the ground ("100m").
+
+    Attributes:
+        value: of the side.
+        unit: of the value.
+        least: pixels that a side in metres has at least; `auto` is 100 m with this.
+    """
 
     value: float
     unit: Literal["px", "m"]
+    least: int = 0
 
     def __post_init__(self) -> None:
         whole = self.unit == "m" or float(self.value).is_integer()
@@ -40,11 +52,13 @@ class TileSize:
 
     @classmethod
     def parse(cls, text: str) -> TileSize:
-        """Read "224px" or "100m".
+        """Read "224px", "100m", or "auto": 100 m on the ground, and at least 100 pixels.
 
         Raises:
             UsageError: no unit, an unknown one, no positive number, or part of a pixel.
         """
+        if text.strip().lower() == "auto":
+            return cls(AUTO_METRES, "m", AUTO_PIXELS)
         match = _SIZE.fullmatch(text)
         if match is None:
             raise _bad_size(text)
@@ -54,6 +68,8 @@ class TileSize:
             raise _bad_size(text) from None
 
     def __str__(self) -> str:
+        if self.least:
+            return "auto"
         number = Decimal(repr(self.value))
         text = int(number) if number == int(number) else format(number, "f")
         return f"{text}{self.unit}"
@@ -66,6 +82,10 @@ class TileSize:
         """
         if self.unit == "px":
             return int(self.value), int(self.value)
+        if self.least:
+            # A side of a billion pixels is as good as any larger one: the raster ends before.
+            width, height = (min(self.value / max(side, 1e-7), 1e9) for side in gsd)
+            return max(self.least, round(width)), max(self.least, round(height))
         if self.value < max(gsd):
             raise RasterError(
                 f"a tile of {self} is smaller than a pixel, which is {gsd[0]:.4g} x {gsd[1]:.4g} m",
@@ -78,7 +98,7 @@ def _bad_size(text: str) -> UsageError:
     return UsageError(
         f"{text!r} is not a tile size",
         hint="Give a positive number with a unit: whole pixels such as 224px, or metres on the "
-        "ground such as 100m.",
+        "ground such as 100m; or auto.",
     )
 
 

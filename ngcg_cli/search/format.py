@@ -91,7 +91,7 @@ class SourceRecord:
         path: path or URL, as the user gave it; the key of the source.
         size: bytes, None where unknown (remote).
         mtime_ns: time of last change, None where unknown.
-        tile: tile size with its unit ("224px", "100m").
+        tile: tile size with its unit ("224px", "100m"), or "auto".
         overlap: fraction of a tile shared with the next.
         min_valid: least share of valid pixels for a tile to be taken.
         tiles: tiles in the index; `TileIndex.commit` fills it in.
