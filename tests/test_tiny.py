@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from examples.tiny import attributes
 from ngcg_cli.app import run
 from ngcg_cli.encoder.checkpoint import load_encoder
 
@@ -71,3 +72,11 @@ def test_the_towns_captions_find_their_places(
     figures = json.loads(capsys.readouterr().out)
     assert figures["queries"] > 500
     assert figures["R@10"] >= 40
+
+
+def test_it_tells_colours_and_sides() -> None:
+    """Chance is 50 of a hundred; counts are its weak side, and are not asked here."""
+    images, pairs = attributes.items(tiles=60)
+    asked = [pair for pair in pairs if pair.kind != "count"]
+    assert len(asked) > 50
+    assert attributes.measure(load_encoder("tiny", "cpu"), images, asked)["share"] >= 80

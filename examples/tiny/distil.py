@@ -60,11 +60,6 @@ class Lesson(nn.Module):
         ):
             self.register_buffer(name, value, persistent=False)
 
-    def by_kind(self, losses: Tensor, weights: Tensor, kinds: Tensor) -> Tensor:
-        """Sum over the kinds of attributes of each kind's weighted mean."""
-        share = functional.one_hot(kinds, len(KINDS)) * weights[:, None]
-        return ((losses[:, None] * share).sum(0) / share.sum(0).clamp(min=1e-6)).sum()
-
 
 def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
     """Forward, all terms, backward; for the project's training loop."""
@@ -118,15 +113,21 @@ def _drawn(
     signs, column_weights = judged[rows, columns], lesson.weights[said[columns]]
     told = (tiles @ (first - second).T / TEMPERATURE)[rows, columns]
     return {
-        "codes": lesson.by_kind(functional.softplus(-label * margins), weights, lesson.kinds[pair]),
+        "codes": _by_kind(functional.softplus(-label * margins), weights, lesson.kinds[pair]),
         "differ": 1 - functional.cosine_similarity(first - second, wanted, dim=-1).mean(),
-        "hard": lesson.by_kind(
+        "hard": _by_kind(
             functional.softplus(-signs * told),
             _of_label(column_weights, signs),
             lesson.kinds[said[columns]],
         ),
         "drawn": many_positives(tiles @ texts.T / TEMPERATURE, batch["true"]),
     }
+
+
+def _by_kind(losses: Tensor, weights: Tensor, kinds: Tensor) -> Tensor:
+    """Sum over the kinds of attributes of each kind's weighted mean."""
+    share = functional.one_hot(kinds, len(KINDS)) * weights[:, None]
+    return ((losses[:, None] * share).sum(0) / share.sum(0).clamp(min=1e-6)).sum()
 
 
 def _of_label(weights: Tensor, labels: Tensor) -> Tensor:

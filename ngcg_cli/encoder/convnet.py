@@ -55,7 +55,7 @@ class ConvTowerConfig(PreTrainedConfig):
             2 x 2 cells: what is small is gone from the last map.
         image_size: pixels a side, a multiple of `patch_size`.
         position: amplitude of the channels that tell where a token stands, 0 for none. Convolutions
-            do not know it, and without it no "left of" is learned (CoordConv, arXiv 1807.03247).
+            hardly know it (CoordConv, arXiv 1807.03247), and "left of" needs it.
     """
 
     model_type = "ngcg_convnet"
