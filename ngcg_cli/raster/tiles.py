@@ -15,7 +15,8 @@ MAX_WINDOWS = 2_000_000
 MAX_OVERLAP = 0.9
 
 #: What `auto` stands for: what people ask for lies within so many metres, and of a tile of fewer
-#: pixels there is little to see. Measured, see docs/tiny.md.
+#: pixels there is little to see (measured, see docs/tiny.md). An index remembers the word: who
+#: changes these changes its format.
 AUTO_METRES = 100.0
 AUTO_PIXELS = 100
 
