@@ -112,6 +112,8 @@ def commit_and_interrupt(index, blocks):
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
 
 TileIndex.commit = commit_and_interrupt
+# A suite started in the background of a script inherits that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(run(sys.argv[2:]))
 """
 
