@@ -50,7 +50,7 @@ def items(cache: Path | None = None, tiles: int = TILES) -> tuple[np.ndarray, li
         ]
     drawn, found = [], []
     for row in range(tiles):
-        image, _, contrasts = draw(FIRST_SEED + row, SIDE)
+        image, contrasts = draw(FIRST_SEED + row, SIDE)
         drawn.append(image)
         found += [Item(row, c.kind, c.true, c.false, c.values) for c in contrasts]
     images, chosen = np.stack(drawn), balanced(found)

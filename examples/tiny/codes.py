@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from examples.tiny.contrasts import KINDS, Facts, Swap, said, taught
+from examples.tiny.contrasts import KINDS, Facts, Swap, field_of, said, taught
 from examples.town.captions import Speaker
 
 #: A rare value of a pair weighs more, so that both of its values weigh alike, but at most so much.
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     def swap(self, second: bool) -> Swap:
         """The pair with its first or second statement as the true one."""
         true, false = (self.second, self.first) if second else (self.first, self.second)
-        at = 2 if self.kind.endswith("colour") else -1
+        at = field_of(self.kind)
         return Swap(true, self.kind, true.split("|")[at], false.split("|")[at])
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -73,8 +73,13 @@ class Swap(NamedTuple):
     def false(self) -> str:
         """The key of the statement that is not true."""
         fields = self.key.split("|")
-        fields[2 if self.kind.endswith("colour") else -1] = self.other
+        fields[field_of(self.kind)] = self.other
         return "|".join(fields)
+
+
+def field_of(kind: str) -> int:
+    """Where in a statement's key the value stands that a kind of attribute changes."""
+    return 2 if kind.endswith("colour") else -1
 
 
 class Contrast(NamedTuple):
@@ -88,25 +93,23 @@ class Contrast(NamedTuple):
 
 def contrasts(tile: Tile, rng: np.random.Generator) -> Iterator[Contrast]:
     """One contrast of each kind that the tile allows, about a statement worth saying."""
-    options: dict[str, list[tuple[str, str, str]]] = {kind: [] for kind in KINDS}
+    options: dict[str, list[Swap]] = {kind: [] for kind in KINDS}
     shown = in_view(tile.scene, tile.window)
     for key in sorted(truths(tile.scene, tile.window)):
-        for kind, value, other in _swaps(key, shown):
-            options[kind].append((key, value, other))
+        for swap in _swaps(key, shown):
+            options[swap[0]].append(Swap(key, *swap))
     for kind, found in options.items():
         if found:
-            worth = np.array([weight(key) for key, _, _ in found])
-            key, value, other = found[int(rng.choice(len(found), p=worth / worth.sum()))]
-            true = _GREY.sub("grey", Speaker(rng).say(key))
-            false = _swapped(true, kind, value, other)
-            if false is not None:
-                yield Contrast(kind, true, false, (value, other))
+            worth = np.array([weight(swap.key) for swap in found])
+            chosen = found[int(rng.choice(len(found), p=worth / worth.sum()))]
+            texts = said(chosen, Speaker(rng))
+            if texts is not None:
+                yield Contrast(kind, *texts, (chosen.value, chosen.other))
 
 
-def swaps(tile: Tile) -> list[Swap]:
-    """Everything that the tile's vector model can contrast, in a fixed order."""
+def swaps(tile: Tile, keys: Iterable[str]) -> list[Swap]:
+    """Everything that can be contrasted in a tile with these true statements, in a fixed order."""
     shown = in_view(tile.scene, tile.window)
-    keys = truths(tile.scene, tile.window)
     found = {Swap(key, *swap) for key in keys for swap in _swaps(key, shown)}
     return sorted(found) + sorted(_placed(tile))
 
@@ -211,11 +214,10 @@ def _nouns(kind: str) -> str:
     return f"({'|'.join(words)})"
 
 
-def draw(seed: int, size: int) -> tuple[np.ndarray, list[str], list[Contrast]]:
-    """The tile of `seed`, (size, size, 3) uint8, its captions, and its contrasts."""
+def draw(seed: int, size: int) -> tuple[np.ndarray, list[Contrast]]:
+    """The tile of `seed`, (size, size, 3) uint8, and its contrasts."""
     tile = make_tile(seed, size)
-    said = [caption.text for caption in tile.captions]
-    return tile.image, said, list(contrasts(tile, np.random.default_rng([seed, 9])))
+    return tile.image, list(contrasts(tile, np.random.default_rng([seed, 9])))
 
 
 def write(folder: Path, seeds: range, size: int = 150) -> None:
@@ -241,8 +243,8 @@ def write(folder: Path, seeds: range, size: int = 150) -> None:
             tile = make_tile(seed, size)
             store[row] = tile.image
             captions = [caption.text for caption in tile.captions if taught(caption.text)]
-            fact = {"seed": seed, "captions": captions, "swaps": swaps(tile),
-                    "truths": sorted(truths(tile.scene, tile.window))}  # fmt: skip
+            keys = sorted(truths(tile.scene, tile.window))
+            fact = {"seed": seed, "captions": captions, "swaps": swaps(tile, keys), "truths": keys}
             out.write(json.dumps(fact) + "\n")
             out.flush()
 

@@ -20,20 +20,17 @@ SIDE = 150
 
 @dataclass(frozen=True)
 class Part:
-    """Images of one origin, with their captions (an empty tuple where there are none).
+    """Images of one origin, with their captions.
 
     Attributes:
         images: uint8 RGB of shape (N, 150, 150, 3), memory-mapped.
         captions: N tuples of sentences.
-        scenes: N names of the scenes, where the origin tells them.
+        scenes: N names of their scenes.
     """
 
     images: np.ndarray
     captions: list[tuple[str, ...]]
     scenes: list[str]
-
-    def __len__(self) -> int:
-        return len(self.captions)
 
 
 def _rgb(data: bytes) -> np.ndarray:
@@ -47,11 +44,11 @@ def _store(
     folder: Path,
     images: list[np.ndarray],
     captions: list[tuple[str, ...]],
-    scenes: list[str] | None = None,
+    scenes: list[str],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", np.stack(images))
-    (folder / "scenes.json").write_text(json.dumps(scenes or []))
+    (folder / "scenes.json").write_text(json.dumps(scenes))
     # Written last: its presence says that the part is whole.
     (folder / "captions.json").write_text(json.dumps(captions))
 

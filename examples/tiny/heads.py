@@ -17,6 +17,8 @@ from examples.tiny.teachers import Head
 WIDTH = 256
 TEMPERATURE = 0.07
 BATCH = 1024
+#: The pairs of heads of the recipe: over the large tower or the student's own, epochs, seed.
+HEADS = ((False, 20, 1), (True, 16, 1), (False, 20, 2), (True, 16, 2))
 #: Sentences of the scenes' lexicon in each batch, and the weight of their term.
 LEXICON = 256
 LEXICON_WEIGHT = 0.7

@@ -7,7 +7,6 @@ has some of each.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -147,10 +146,8 @@ class Batches:
         """PAIRS pairs that these labels judge, kinds alike, and words for both of their sides."""
         code = self.tiles.code
         found, counts = np.unique(labels[:, 1], return_counts=True)
-        of_kind: dict[int, float] = defaultdict(float)
-        for kind, count in zip(code.kinds[found], counts, strict=True):
-            of_kind[int(kind)] += count
-        shares = counts / np.array([of_kind[int(kind)] for kind in code.kinds[found]])
+        kinds = code.kinds[found]
+        shares = counts / np.bincount(kinds, counts)[kinds]
         shares /= shares.sum()
         pairs: list[int] = []
         first: list[str] = []

@@ -24,9 +24,9 @@ from examples.tiny.codes import Code
 from examples.tiny.contrasts import read_facts, write
 from examples.tiny.corpus import Part, photographs
 from examples.tiny.distil import Lesson, step
-from examples.tiny.features import INPUT, pooled, see, see_whole
+from examples.tiny.features import pooled, see, see_whole
 from examples.tiny.glosses import synsets
-from examples.tiny.heads import WIDTH, Lexicon, Teachers, train_heads
+from examples.tiny.heads import HEADS, WIDTH, Lexicon, Teachers, train_heads
 from examples.tiny.lessons import Batches, Photographs, Said, Tiles
 from examples.tiny.mapped import mapped
 from examples.tiny.scenes import lexicon
@@ -47,8 +47,6 @@ from ngcg_cli.training.loop import fit
 VIEWS = 2
 #: The second teacher's pixels a side: of the 150 that there are, no more can be made out.
 LARGE = 288
-#: The pairs of heads: over the large tower or the student's own, epochs, seed.
-HEADS = ((False, 20, 1), (True, 16, 1), (False, 20, 2), (True, 16, 2))
 TILE_SEED = 2_000_000
 #: Of a token's embedding at the start: what Llama's own random ones of this width have.
 EMBEDDING_NORM = 0.32
@@ -89,8 +87,11 @@ def main(
     tower = imagenet_tower(position=POSITION)
     train = photographs(data / "rsicd150/train.tar", out / "train")
     val = photographs(data / "rsicd150/val.tar", out / "val")
-    batches, encoder, lesson = _prepare(train, val, tower, out, recipe)
     val_tokens = see(tower, val.images, out / "val/view-0.npy")
+    batches, encoder, lesson = _prepare(train, tower, out, recipe)
+    # For `paraphrases --teacher`: what the student can hope for.
+    pooled(val_tokens, out / "val/pooled-0.npy")
+    see_whole(imagenet_tower(large=True), val.images, out / "val/large.npy", LARGE)
     settings = LoopSettings(
         steps=recipe.steps,
         lr=recipe.lr,
@@ -124,7 +125,7 @@ def main(
 
 
 def _prepare(
-    train: Part, val: Part, tower: ConvTower, out: Path, recipe: Recipe
+    train: Part, tower: ConvTower, out: Path, recipe: Recipe
 ) -> tuple[Batches, Encoder, Lesson]:
     """All that is learned from, and the student at its start."""
     # Some combinations of known words are kept out of the tiles, to be measured on later.
@@ -152,7 +153,7 @@ def _prepare(
         read(lexical.sentences, out / "lexicon.npy"),
         vectors(corpus, out / "words").astype(np.float32),
     )
-    teachers, seen = _teachers(train, val, own, lexical, texts, out)
+    teachers, seen = _teachers(train, views, own, lexical, texts, out)
     said = Said(captions, teachers.say(texts.captions))
 
     torch.manual_seed(recipe.seed)
@@ -177,17 +178,15 @@ def _prepare(
 
 def _teachers(
     train: Part,
-    val: Part,
+    views: list[np.ndarray],
     own: list[tuple[int, ...]],
     lexical: Lexicon,
     texts: Texts,
     out: Path,
 ) -> tuple[Teachers, np.ndarray]:
     """The heads over two frozen towers as one teacher, and what it says of the photographs."""
-    large = imagenet_tower(large=True)
-    views = [np.load(out / f"train/view-{n}.npy", mmap_mode="r") for n in range(VIEWS)]
     means = [pooled(view, out / f"train/pooled-{n}.npy") for n, view in enumerate(views)]
-    whole = see_whole(large, train.images, out / "train/large.npy", LARGE)
+    whole = see_whole(imagenet_tower(large=True), train.images, out / "train/large.npy", LARGE)
     heads = [
         train_heads(
             [whole] if is_large else means,
@@ -206,12 +205,6 @@ def _teachers(
     spoken = [texts.captions[::4], texts.lexicon, texts.words[::32]]
     shown = [teachers.look(features), *map(teachers.say, spoken)]
     save_file({"basis": teachers.turn(np.concatenate(shown))}, out / "basis.safetensors")
-    # For `paraphrases --teacher`: what the student can hope for.
-    of_val = {
-        True: see_whole(large, val.images, out / "val/large.npy", LARGE),
-        False: see_whole(imagenet_tower(), val.images, out / "val/own.npy", INPUT),
-    }
-    np.save(out / "val/taught.npy", teachers.look([of_val[is_large] for is_large, _, _ in HEADS]))
     return teachers, teachers.look(features)
 
 

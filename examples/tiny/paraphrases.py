@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from safetensors.torch import load_file
 
-from examples.tiny.heads import Teachers, load_heads
+from examples.tiny.heads import HEADS, Teachers, load_heads
 from examples.tiny.teachers import read
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
@@ -95,14 +95,17 @@ def gallery(data: Path) -> tuple[list[Path], list[str]]:
 
 def teachers(out: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of val's photographs and of the queries by the recipe's teachers in `out`."""
-    taught, heads = out / "val/taught.npy", sorted(out.glob("heads-*.safetensors"))
-    if not taught.exists():
-        raise DataError("no teachers yet", where=taught, hint="Run the recipe first")
+    basis = out / "basis.safetensors"
+    if not basis.exists():
+        raise DataError("no teachers yet", where=basis, hint="Run the recipe first")
     with tempfile.TemporaryDirectory() as folder:
         words = read([query for query, _ in held_out()], Path(folder) / "queries.npy")
-    basis = load_file(out / "basis.safetensors")["basis"]
-    asked = Teachers([load_heads(file) for file in heads], basis)
-    return np.load(taught, allow_pickle=False), asked.say(words)
+    heads = [load_heads(out / f"heads-{n}.safetensors") for n in range(len(HEADS))]
+    asked = Teachers(heads, load_file(basis)["basis"])
+    own, large = (
+        np.load(out / f"val/{name}.npy", allow_pickle=False) for name in ("pooled-0", "large")
+    )
+    return asked.look([large if is_large else own for is_large, _, _ in HEADS]), asked.say(words)
 
 
 def main(

@@ -85,8 +85,8 @@ class TileSize:
             return int(self.value), int(self.value)
         if self.least:
             # A side of a billion pixels is as good as any larger one: the raster ends before.
-            width, height = (min(self.value / max(side, 1e-7), 1e9) for side in gsd)
-            return max(self.least, round(width)), max(self.least, round(height))
+            width, height = (max(self.least, round(self.value / max(side, 1e-7))) for side in gsd)
+            return width, height
         if self.value < max(gsd):
             raise RasterError(
                 f"a tile of {self} is smaller than a pixel, which is {gsd[0]:.4g} x {gsd[1]:.4g} m",
