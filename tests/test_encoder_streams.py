@@ -35,7 +35,7 @@ def batches(images: Images, size: int = 4) -> Iterator[tuple[int, Images]]:
 
 @pytest.mark.parametrize("streams", [1, 2, 5])
 def test_order_and_values(encoder: Encoder, images: Images, streams: int) -> None:
-    got = list(encode_batches(encoder, batches(images), streams))
+    got = list(encode_batches(encoder.encode_batch, batches(images), streams))
     assert [start for start, _ in got] == list(range(0, 22, 4))
     whole = encoder.encode_images(images)
     np.testing.assert_allclose(np.concatenate([v for _, v in got]), whole, atol=1e-5)
@@ -43,8 +43,8 @@ def test_order_and_values(encoder: Encoder, images: Images, streams: int) -> Non
 
 def test_the_callers_threads_stay_as_they_are(encoder: Encoder, images: Images) -> None:
     threads = torch.get_num_threads()
-    assert stream_count(encoder) == threads
-    list(encode_batches(encoder, batches(images), 2))
+    assert stream_count(encoder.device) == threads
+    list(encode_batches(encoder.encode_batch, batches(images), 2))
     assert torch.get_num_threads() == threads
 
 
@@ -57,7 +57,7 @@ def test_no_more_batches_are_asked_for_than_are_in_work(encoder: Encoder, images
             assert threading.current_thread() is threading.main_thread()
             yield batch
 
-    embedded = encode_batches(encoder, counted(), 2)
+    embedded = encode_batches(encoder.encode_batch, counted(), 2)
     for done, _ in enumerate(embedded):
         assert len(asked) <= done + 3
     embedded.close()
@@ -69,6 +69,20 @@ def test_an_error_of_the_model_comes_through(
     def refuse(*_: Any) -> np.ndarray:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(encoder, "encode_images", refuse)
+    monkeypatch.setattr(encoder, "encode_batch", refuse)
     with pytest.raises(MemoryError, match="no room"):
-        list(encode_batches(encoder, batches(images), 2))
+        list(encode_batches(encoder.encode_batch, batches(images), 2))
+
+
+def test_a_model_in_training_embeds_as_one_that_is_not(encoder: Encoder, images: Images) -> None:
+    modes = []
+    hook = encoder.module.vision.register_forward_hook(lambda m, *_: modes.append(m.training))
+    encoder.module.train()
+    try:
+        encoder.encode_images(images, 4)
+        assert encoder.module.training
+    finally:
+        encoder.module.eval()
+        hook.remove()
+    assert modes
+    assert not any(modes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from ngcg_cli.encoder.backbones import Backbone, derive_backbone
 from ngcg_cli.encoder.module import EncoderModule, Pooling
 from ngcg_cli.encoder.pixels import normalise, resize_images
+from ngcg_cli.encoder.streams import encode_batches, stream_count
 from ngcg_cli.encoder.tokens import TextTokenizer
 from ngcg_cli.errors import ModelError
 
@@ -96,31 +98,59 @@ class Encoder:
         """(N, dim) float32 unit vectors, in the order of `texts`."""
         # Texts of like length share a batch, so that little is computed for padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        for rows in _batches(order, batch_size):
-            ids, mask = self.tokens([texts[row] for row in rows])
-            vectors[rows] = self._run(self.module.embed_texts, ids, mask)
-        return vectors
+
+        def encode(rows: list[int]) -> np.ndarray:
+            return self._run(self.module.embed_texts, *self.tokens([texts[row] for row in rows]))
+
+        return self._in_streams(encode, order, batch_size)
 
     def encode_images(
         self, images: Sequence[np.ndarray] | np.ndarray, batch_size: int = 32
     ) -> np.ndarray:
         """(N, dim) float32 unit vectors of uint8 RGB images, each (h, w, 3)."""
-        vectors = np.empty((len(images), self.dim), dtype=np.float32)
-        for start in range(0, len(images), batch_size):
-            pixels = self.pixels(images[start : start + batch_size])
-            vectors[start : start + batch_size] = self._run(self.module.embed_images, pixels)
+
+        def encode(rows: list[int]) -> np.ndarray:
+            return self.encode_batch([images[row] for row in rows])
+
+        return self._in_streams(encode, list(range(len(images))), batch_size)
+
+    def encode_batch(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """The same of so few images that they go through the model together."""
+        return self._run(self.module.embed_images, self.pixels(images))
+
+    def _in_streams(
+        self, encode: Callable[[list[int]], np.ndarray], order: list[int], batch_size: int
+    ) -> np.ndarray:
+        """`encode` of every row, `batch_size` at once, whatever streams they are split over."""
+        vectors = np.empty((len(order), self.dim), dtype=np.float32)
+        at_once = min(batch_size, len(order))
+        streams = min(stream_count(self.device), at_once)
+        if streams > 1:
+            batches = _batches(order, -(-at_once // streams))
+            with self._inferring():
+                for rows, own in encode_batches(
+                    encode, ((rows, rows) for rows in batches), streams
+                ):
+                    vectors[rows] = own
+        else:
+            for rows in _batches(order, batch_size):
+                vectors[rows] = encode(rows)
         return vectors
 
     def _run(self, embed: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> np.ndarray:
+        with self._inferring(), torch.inference_mode():
+            vectors = embed(*(tensor.to(self.device) for tensor in inputs))
+        return vectors.cpu().numpy()
+
+    @contextmanager
+    def _inferring(self) -> Iterator[None]:
+        """Without dropout; around several streams, so that none ends it for the others."""
         training = self.module.training
         self.module.eval()
         try:
-            with torch.inference_mode():
-                vectors = embed(*(tensor.to(self.device) for tensor in inputs))
+            yield
         finally:
             self.module.train(training)
-        return vectors.cpu().numpy()
 
 
 def build_encoder(

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from ngcg_cli.encoder.encoder import Encoder
-
 T = TypeVar("T")
+Batch = TypeVar("Batch")
 
 # glibc's M_MMAP_THRESHOLD (32 MiB is the most it takes), M_TRIM_THRESHOLD and M_TOP_PAD. A thread's
 # heap is else given back to the system after each layer, and every page of it faulted in again: a
@@ -27,20 +25,20 @@ T = TypeVar("T")
 _MALLOC = ((-3, 2**25), (-1, 2**28), (-2, 2**26))
 
 
-def stream_count(encoder: Encoder) -> int:
+def stream_count(device: torch.device) -> int:
     """How many batches are best embedded at once: a CPU's threads, else one."""
-    return torch.get_num_threads() if encoder.device.type == "cpu" else 1
+    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def encode_batches(
-    encoder: Encoder, batches: Iterable[tuple[T, Sequence[np.ndarray]]], streams: int = 1
+    encode: Callable[[Batch], np.ndarray], batches: Iterable[tuple[T, Batch]], streams: int = 1
 ) -> Generator[tuple[T, np.ndarray], None, None]:
-    """Embeds batches of images, `streams` at a time, each with its share of torch's threads.
+    """Embeds batches, `streams` at a time, each with its share of torch's threads.
 
     Args:
-        encoder: what embeds.
-        batches: what the caller knows a batch by, and its N images, uint8 RGB (h, w, 3). They are
-            asked for in the caller's thread, one more than are being embedded.
+        encode: what embeds a batch, such as `Encoder.encode_batch`.
+        batches: what the caller knows a batch by, and the batch of N. They are asked for in the
+            caller's thread, one more than are being embedded.
         streams: batches embedded at the same time.
 
     Yields:
@@ -53,8 +51,8 @@ def encode_batches(
         streams, thread_name_prefix="embed", initializer=torch.set_num_threads, initargs=(threads,)
     )
     try:
-        for key, images in batches:
-            waiting.append((key, pool.submit(encoder.encode_images, images, len(images))))
+        for key, batch in batches:
+            waiting.append((key, pool.submit(encode, batch)))
             while waiting and (waiting[0][1].done() or len(waiting) > streams):
                 key, vectors = waiting.popleft()
                 yield key, vectors.result()

@@ -226,7 +226,7 @@ def _embed(
     from ngcg_cli.encoder.streams import encode_batches, stream_count
 
     pieces: deque[_Piece] = deque()
-    streams = min(stream_count(encoder), batch_size)
+    streams = min(stream_count(encoder.device), batch_size)
     # So many tiles at once, whatever they are split over: memory does not grow with the cores.
     share = batch_size // streams
 
@@ -276,7 +276,7 @@ def _embed(
 
     with (
         closing(batches()) as filled,
-        closing(encode_batches(encoder, filled, streams)) as embedded,
+        closing(encode_batches(encoder.encode_batch, filled, streams)) as embedded,
     ):
         for places, vectors in embedded:
             for (piece, row), vector in zip(places, vectors, strict=True):
