@@ -30,6 +30,17 @@ TWO = Swap("count|boat||2", "count", "2", "3")
 KEPT_OUT = Swap("has|warehouse|blue", "roof colour", "blue", "red")
 
 
+#: What every wording of a statement holds, and no wording of the others.
+WORDS = {
+    "has|house|red": r"^(?!.*pool).*red",
+    "has|house|blue": "blue",
+    "count|boat||2": "two",
+    "count|boat||3": "three",
+    "side|pool||house|red|left": "pool.*(left|west)",
+    "side|pool||house|red|right": "pool.*(right|east)",
+}
+
+
 def opposite(swap: Swap) -> Swap:
     return Swap(swap.false, swap.kind, swap.other, swap.value)
 
@@ -52,7 +63,8 @@ def encoder(tokenizer_dir: Path) -> Encoder:
 
 @pytest.fixture
 def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
-    for name, size in (("PHOTOGRAPHS", 6), ("TILES", 4), ("LEXICON", 3), ("WORDS", 2)):
+    for name, size in (("PHOTOGRAPHS", 6), ("UNLABELLED", 2), ("TILES", 4), ("STATEMENTS", 3),
+                       ("LEXICON", 3), ("WORDS", 2)):  # fmt: skip
         monkeypatch.setattr(lessons, name, size)
     rng = np.random.default_rng(0)
     width = encoder.module.base.config.vision_config.content_size
@@ -69,7 +81,8 @@ def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
     known = [facts(RED, LEFT), facts(), facts(opposite(RED), TWO), facts(opposite(LEFT)),
              facts(KEPT_OUT), facts(opposite(TWO), LEFT)]  # fmt: skip
     return Batches(
-        Photographs([tokens(8), tokens(8)], [(n % 4, (n + 1) % 4) for n in range(8)], unit(8)),
+        Photographs([tokens(8), tokens(8)], unit(8), [(n % 4, (n + 1) % 4) for n in range(8)]),
+        Photographs([tokens(5)], unit(5)),
         Tiles(tokens(6), known, Code(known)),
         Said(captions, unit(4)),
         lexicon,
@@ -91,7 +104,11 @@ def test_every_image_comes_once_an_epoch_and_tiles_without_contrasts_never(
 ) -> None:
     rows = [batches(i)["keys"][:, 0] for i in range(4)]  # 24 rows of 8 images
     assert Counter(torch.cat(rows).tolist()) == dict.fromkeys(range(8), 3)
-    tiles = torch.cat([batches(i)["tokens"][6:] for i in range(2)])  # 8 rows of 4 tiles
+    others = torch.cat([batches(i)["tokens"][6:8] for i in range(5)])  # 10 rows of 5 images
+    assert Counter(map(tuple, others[:, 0].tolist())) == {
+        tuple(image[0].astype(float)): 2 for image in batches.unlabelled.views[0]
+    }
+    tiles = torch.cat([batches(i)["tokens"][8:] for i in range(2)])  # 8 rows of 4 tiles
     known = {n for n in range(6) for tile in tiles
              if torch.equal(tile, torch.from_numpy(batches.tiles.tokens[n]).float())}  # fmt: skip
     assert known == {0, 2, 3, 5}
@@ -106,8 +123,12 @@ def test_a_batch_says_of_each_tile_which_sentence_is_true(
     batch = batches(0)
     code, count = batches.tiles.code, len(batch["pairs"])
     assert count == 3  # every pair that may be named
-    first, second = texts[-2 * count : -count], texts[-count:]
-    for row, tile in enumerate(batch["tokens"][6:]):
+    told = texts[len(batch["said"]) :]
+    first, second, statements = told[:count], told[count : 2 * count], told[2 * count :]
+    assert len(statements) == 3
+    true_of = batch["true"][:, 2 * count :]
+    assert true_of.any(0).all()
+    for row, tile in enumerate(batch["tokens"][8:]):
         (number,) = (n for n in range(6)
                      if torch.equal(tile, torch.from_numpy(batches.tiles.tokens[n]).float())
                      )  # fmt: skip
@@ -116,6 +137,9 @@ def test_a_batch_says_of_each_tile_which_sentence_is_true(
             assert batch["judged"][row, column] == label
             assert batch["true"][row, column] == (label > 0)
             assert batch["true"][row, count + column] == (label < 0)
+        truths = batches.tiles.facts[number].truths
+        for text, true in zip(statements, true_of[row], strict=True):
+            assert bool(true) == any(re.search(WORDS[key], text) for key in truths), text
     for column, pair in enumerate(batch["pairs"].tolist()):
         kind, keys = code.pairs[pair].kind, code.pairs[pair][1:]
         for text, key in zip((first[column], second[column]), keys, strict=True):

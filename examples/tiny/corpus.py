@@ -1,4 +1,4 @@
-"""What `tiny` learns from: photographs with their captions.
+"""What `tiny` learns from: photographs, with captions and without.
 
 All images are kept as one uint8 array of 150 x 150 px RGB per part, on disk as plain npy, so that
 a training batch is a slice and not a thousand JPEG decodings.
@@ -33,6 +33,25 @@ class Part:
     scenes: list[str]
 
 
+def unlabelled(archive: Path, cache: Path) -> np.ndarray:
+    """The images of a tar file, without captions: uint8 RGB (N, 150, 150, 3), memory-mapped."""
+    path = cache / "images.npy"
+    if not path.exists():
+        images = [_rgb(data) for name, data in sorted(_contents(archive).items())
+                  if name.endswith(".jpg")]  # fmt: skip
+        cache.mkdir(parents=True, exist_ok=True)
+        part = cache / "images.part.npy"
+        np.save(part, np.stack(images))
+        part.rename(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _contents(archive: Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        files = {m.name: tar.extractfile(m) for m in tar.getmembers() if m.isfile()}
+        return {name: stream.read() for name, stream in files.items() if stream}
+
+
 def _rgb(data: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(data)).convert("RGB")
     if image.size != (SIDE, SIDE):
@@ -63,9 +82,7 @@ def _load(folder: Path) -> Part:
 def photographs(archive: Path, cache: Path) -> Part:
     """The images of a tar file with a `captions.jsonl` that names image, captions and scene."""
     if not (cache / "captions.json").exists():
-        with tarfile.open(archive) as tar:
-            files = {m.name: tar.extractfile(m) for m in tar.getmembers() if m.isfile()}
-            contents = {name: stream.read() for name, stream in files.items() if stream}
+        contents = _contents(archive)
         listing = next(name for name in contents if name.endswith("captions.jsonl"))
         root = listing.removesuffix("captions.jsonl")
         rows = [json.loads(line) for line in contents[listing].decode().splitlines()]

@@ -5,7 +5,7 @@ of captions, and a sentence to every photograph, as the teachers have it. *Contr
 and their own captions (InfoNCE, equal captions are positives). *Lexicon*: photographs against
 sentences that are true of their whole scene. *Codes*, *differ*: images and sentences against the
 codes of drawn attributes (`codes.py`). *Hard*: a drawn tile's true sentence above the false one.
-*Drawn*: tiles and sentences that are true of them (InfoNCE).
+*Drawn*: tiles and statements that are true of them (InfoNCE).
 """
 
 from __future__ import annotations
@@ -70,15 +70,16 @@ def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
     texts = embed_by_length(student, batch["ids"], batch["mask"])
     images = student.embed_vision_tokens(tower.located(batch["tokens"]))
     seen, said, keys = batch["seen"], batch["said"], batch["keys"]
-    photographs, tiles = images[: len(seen)], images[len(seen) :]
+    shown, tiles = images[: len(seen)], images[len(seen) :]
+    photographs = shown[: len(keys)]
     spoken = texts[: len(said)]
-    captions, rest = spoken[: len(seen)], spoken[len(seen) :]
+    captions, rest = spoken[: len(keys)], spoken[len(keys) :]
     told = rest[: batch["of_scene"].shape[1]]
     bank = lesson.captions[batch["bank"]]
     terms = {
-        "image": 1 - (photographs * seen).sum(-1).mean(),
+        "image": 1 - (shown * seen).sum(-1).mean(),
         "text": 1 - (spoken * said).sum(-1).mean(),
-        "map_image": _map(photographs, seen, bank),
+        "map_image": _map(shown, seen, bank),
         "map_text": _map(spoken, said, lesson.photographs),
         "contrast": multi_positive(
             photographs @ captions.T / TEMPERATURE, same(keys[:, 0]) | same(keys[:, 1])
@@ -89,7 +90,7 @@ def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
     loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
     loss.backward()
     figures = {name: term.item() for name, term in terms.items()}
-    return {"loss": loss.item(), **figures, "pairs": float(len(seen))}
+    return {"loss": loss.item(), **figures, "pairs": float(len(keys))}
 
 
 def _map(ours: Tensor, theirs: Tensor, bank: Tensor) -> Tensor:
@@ -106,8 +107,8 @@ def _drawn(
     near = tiles @ lesson.codes.T / TEMPERATURE
     margins = (near[tile] * lesson.coefficients[pair]).sum(1)
     weights = _of_label(lesson.weights[pair], label)
-    first, second = texts.chunk(2)
     said, judged = batch["pairs"], batch["judged"]
+    first, second = texts[: 2 * len(said)].chunk(2)
     wanted = (lesson.coefficients[said] @ lesson.codes).detach()
     rows, columns = torch.nonzero(judged, as_tuple=True)
     signs, column_weights = judged[rows, columns], lesson.weights[said[columns]]

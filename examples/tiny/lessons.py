@@ -1,12 +1,13 @@
 """What a training step of `tiny` sees: photographs, drawn tiles, and words.
 
-Photographs come with a caption each and sentences of their scenes' lexicon; drawn tiles with
-pairs of sentences of which one is false; words with nothing but the teachers' vectors. Every step
-has some of each.
+Photographs come with a caption each and sentences of their scenes' lexicon, some with none; drawn
+tiles with pairs of sentences of which one is false, and with statements that are true; words with
+nothing but the teachers' vectors. Every step has some of each.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,24 +21,31 @@ from examples.tiny.heads import Lexicon
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.encoder import Encoder
 
-PHOTOGRAPHS, TILES, PAIRS, LEXICON, WORDS = 128, 64, 48, 48, 64
+PHOTOGRAPHS, UNLABELLED, TILES, PAIRS, STATEMENTS, LEXICON, WORDS = 128, 32, 64, 48, 32, 48, 64
 #: Captions that a photograph's nearness to them is compared with, the student's with the teachers'.
 BANK = 4096
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Captioned photographs with what the teachers say of them.
+    """Photographs with what the teachers say of them.
 
     Attributes:
         views: patch tokens, float16 (N, 64, 1728), one array for each view.
-        captions: for each image, the indices of its sentences.
         targets: float32 (N, 256), the teachers' unit vectors.
+        captions: for each image, the indices of its sentences; empty where there are none.
     """
 
     views: Sequence[np.ndarray]
-    captions: Sequence[tuple[int, ...]]
     targets: np.ndarray
+    captions: Sequence[tuple[int, ...]] = ()
+
+    def drawn(self, place: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
+        """Rows of the `place`-th `count` of endless epochs, and their tokens in a view each."""
+        rows = _rows(len(self.targets), place, count, 1)
+        views = rng.integers(len(self.views), size=count)
+        tokens = np.stack([self.views[v][row] for v, row in zip(views, rows, strict=True)])
+        return rows, torch.from_numpy(tokens.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Batches:
     def __init__(
         self,
         photographs: Photographs,
+        unlabelled: Photographs,
         tiles: Tiles,
         captions: Said,
         lexicon: Lexicon,
@@ -70,18 +79,22 @@ class Batches:
         words: Said,
         encoder: Encoder,
     ) -> None:
-        self.photographs, self.tiles = photographs, tiles
+        self.photographs, self.unlabelled, self.tiles = photographs, unlabelled, tiles
         self.captions, self.words, self.encoder = captions, words, encoder
         self.lexicon, self.lexicon_targets = lexicon, lexicon_targets
         # Where nothing can be contrasted there is nothing to learn.
         self._contrasted = np.flatnonzero([bool(own) for own in tiles.code.labels])
+        # What is rarely true is worth more to be said: crossroads rather than roads.
+        held = Counter(key for fact in tiles.facts for key in fact.truths)
+        self._worth = {key: times**-0.5 for key, times in held.items()}
 
     def __call__(self, index: int) -> dict[str, Tensor]:
         """Patch tokens of images, ids and mask of sentences, and what is true of them.
 
-        Tokens: those of the photographs, then of the tiles. Sentences: the photographs' captions,
-        the lexicon's, the words, which together are to match `said`; then the pairs' first
-        sentences, and their second ones.
+        Tokens: those of the captioned photographs and of the others, which together are to match
+        `seen`, then of the tiles. Sentences: the photographs' captions, the lexicon's, the words,
+        which together are to match `said`; then the pairs' first sentences, their second ones, and
+        statements of the tiles.
         """
         rng = np.random.default_rng([31, index])
         photographs, said_of_them = self._photographs(index, rng)
@@ -93,11 +106,10 @@ class Batches:
     def _photographs(
         self, index: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], list[str]]:
-        part = self.photographs
-        rows = _rows(len(part.captions), index, PHOTOGRAPHS, 1)
+        part, others = self.photographs, self.unlabelled
+        rows, tokens = part.drawn(index, PHOTOGRAPHS, rng)
+        other_rows, other_tokens = others.drawn(index, UNLABELLED, rng)
         own = np.array([rng.choice(part.captions[row]) for row in rows])
-        views = rng.integers(len(part.views), size=len(rows))
-        tokens = np.stack([part.views[v][row] for v, row in zip(views, rows, strict=True)])
         shares = self.lexicon.shares
         told = rng.choice(len(shares), LEXICON, replace=False, p=shares)
         words = rng.choice(len(self.words.texts), WORDS, replace=False)
@@ -111,9 +123,11 @@ class Batches:
         ]
         of_scene = self.lexicon.images[rows][:, None] == self.lexicon.scenes[told][None]
         return {
-            "seen_tokens": torch.from_numpy(tokens.astype(np.float32)),
+            "seen_tokens": torch.cat([tokens, other_tokens]),
             "keys": torch.from_numpy(np.stack([rows, own], 1)),
-            "seen": torch.from_numpy(part.targets[rows]),
+            "seen": torch.from_numpy(
+                np.concatenate([part.targets[rows], others.targets[other_rows]])
+            ),
             "said": torch.from_numpy(np.concatenate(targets)),
             "of_scene": torch.from_numpy(of_scene),
             "bank": torch.from_numpy(rng.choice(len(self.captions.texts), bank, replace=False)),
@@ -131,6 +145,8 @@ class Batches:
                 judged[tile, column[pair]] = float(label)
         keys = [code.pairs[pair].first for pair in pairs]
         keys += [code.pairs[pair].second for pair in pairs]
+        stated, statements = self._statements(rows, rng)
+        keys += stated
         true = [[key in self.tiles.facts[row].truths for key in keys] for row in rows]
         return {
             "tokens": torch.from_numpy(self.tiles.tokens[rows].astype(np.float32)),
@@ -138,7 +154,27 @@ class Batches:
             "pairs": torch.tensor(pairs),
             "judged": judged,
             "true": torch.tensor(true),
-        }, first + second
+        }, first + second + statements
+
+    def _statements(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[str], list[str]]:
+        """Keys and words of STATEMENTS, each true of one of these tiles."""
+        keys: list[str] = []
+        texts: list[str] = []
+        # More than needed: some name what training leaves out.
+        for row in rng.permutation(rows):
+            # Where all things of a kind lie is said only of pairs.
+            own = sorted(k for k in self.tiles.facts[row].truths if not k.startswith("at|"))
+            worth = np.array([self._worth[key] for key in own])
+            key = own[int(rng.choice(len(own), p=worth / worth.sum()))]
+            text = Speaker(rng).say(key)
+            if taught(text):
+                keys.append(key)
+                texts.append(text)
+            if len(keys) == STATEMENTS:
+                break
+        return keys, texts
 
     def _pairs(
         self, labels: np.ndarray, rng: np.random.Generator

@@ -2,9 +2,9 @@
 
     bash examples/tiny/make.sh DATA runs/tiny
 
-DATA holds `rsicd150/train.tar` and `rsicd150/val.tar`; OUT/sources the vocabularies that make.sh
-fetches. Every stage leaves its result in OUT and is not done again; the training resumes where it
-stopped.
+DATA holds `rsicd150/train.tar`, `rsicd150/val.tar` and `overhead-unlabelled/rsscn7-150.tar`;
+OUT/sources the vocabularies that make.sh fetches. Every stage leaves its result in OUT and is not
+done again; the training resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from examples.tiny.codes import Code
 from examples.tiny.contrasts import read_facts, write
-from examples.tiny.corpus import Part, photographs
+from examples.tiny.corpus import Part, photographs, unlabelled
 from examples.tiny.distil import Lesson, step
 from examples.tiny.features import pooled, see, see_whole
 from examples.tiny.glosses import synsets
@@ -43,8 +43,10 @@ from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.course import LoopSettings
 from ngcg_cli.training.loop import fit
 
-#: How often the student's tower sees each photograph: as it is, and as a turned crop.
-VIEWS = 2
+#: How often the student's tower sees each photograph: as it is, and as turned crops. After two
+#: views the student knew those by heart and ranked photographs in others much worse.
+VIEWS = 6
+OTHER_VIEWS = 2
 #: The second teacher's pixels a side: of the 150 that there are, no more can be made out.
 LARGE = 288
 TILE_SEED = 2_000_000
@@ -73,7 +75,7 @@ class Texts(NamedTuple):
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with rsicd150/train.tar and val.tar.")],
+    data: Annotated[Path, typer.Option(help="Folder with rsicd150 and overhead-unlabelled.")],
     out: Annotated[Path, typer.Option(help="Folder for caches, run and result.")],
     steps: Annotated[int, typer.Option(help="Training steps.")] = Recipe.steps,
     tiles: Annotated[int, typer.Option(help="Drawn tiles.")] = Recipe.tiles,
@@ -88,10 +90,10 @@ def main(
     train = photographs(data / "rsicd150/train.tar", out / "train")
     val = photographs(data / "rsicd150/val.tar", out / "val")
     val_tokens = see(tower, val.images, out / "val/view-0.npy")
-    batches, encoder, lesson = _prepare(train, tower, out, recipe)
+    others = unlabelled(data / "overhead-unlabelled/rsscn7-150.tar", out / "others")
+    batches, encoder, lesson = _prepare(train, others, tower, out, recipe)
     # For `paraphrases --teacher`: what the student can hope for.
-    pooled(val_tokens, out / "val/pooled-0.npy")
-    see_whole(imagenet_tower(large=True), val.images, out / "val/large.npy", LARGE)
+    _features(val.images, val_tokens, out / "val")
     settings = LoopSettings(
         steps=recipe.steps,
         lr=recipe.lr,
@@ -125,7 +127,7 @@ def main(
 
 
 def _prepare(
-    train: Part, tower: ConvTower, out: Path, recipe: Recipe
+    train: Part, others: np.ndarray, tower: ConvTower, out: Path, recipe: Recipe
 ) -> tuple[Batches, Encoder, Lesson]:
     """All that is learned from, and the student at its start."""
     # Some combinations of known words are kept out of the tiles, to be measured on later.
@@ -154,6 +156,8 @@ def _prepare(
         vectors(corpus, out / "words").astype(np.float32),
     )
     teachers, seen = _teachers(train, views, own, lexical, texts, out)
+    other_views = [see(tower, others, out / f"others/view-{n}.npy", n) for n in range(OTHER_VIEWS)]
+    seen_of_others = teachers.look(_features(others, other_views[0], out / "others"))
     said = Said(captions, teachers.say(texts.captions))
 
     torch.manual_seed(recipe.seed)
@@ -165,7 +169,8 @@ def _prepare(
     _name_tokens(encoder, teachers, out)
     code = Code(facts)
     batches = Batches(
-        Photographs(views, own, seen),
+        Photographs(views, seen, own),
+        Photographs(other_views, seen_of_others),
         Tiles(see(tower, tile_images, out / "tiles/view-0.npy"), facts, code),
         said,
         lexical,
@@ -186,10 +191,10 @@ def _teachers(
 ) -> tuple[Teachers, np.ndarray]:
     """The heads over two frozen towers as one teacher, and what it says of the photographs."""
     means = [pooled(view, out / f"train/pooled-{n}.npy") for n, view in enumerate(views)]
-    whole = see_whole(imagenet_tower(large=True), train.images, out / "train/large.npy", LARGE)
+    features = _features(train.images, views[0], out / "train")
     heads = [
         train_heads(
-            [whole] if is_large else means,
+            [features[n]] if is_large else means,
             texts.captions,
             own,
             lexical,
@@ -201,11 +206,17 @@ def _teachers(
         for n, (is_large, epochs, seed) in enumerate(HEADS)
     ]
     teachers = Teachers(heads)
-    features = [whole if is_large else means[0] for is_large, _, _ in HEADS]
     spoken = [texts.captions[::4], texts.lexicon, texts.words[::32]]
     shown = [teachers.look(features), *map(teachers.say, spoken)]
     save_file({"basis": teachers.turn(np.concatenate(shown))}, out / "basis.safetensors")
     return teachers, teachers.look(features)
+
+
+def _features(images: np.ndarray, view: np.ndarray, folder: Path) -> list[np.ndarray]:
+    """What each pair of heads looks at, float32 (N, 1280): images as they are, by its tower."""
+    small = pooled(view, folder / "pooled-0.npy")
+    large = see_whole(imagenet_tower(large=True), images, folder / "large.npy", LARGE)
+    return [large if is_large else small for is_large, _, _ in HEADS]
 
 
 @torch.no_grad()
