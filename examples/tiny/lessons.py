@@ -40,7 +40,7 @@ class Photographs:
     targets: np.ndarray
     captions: Sequence[tuple[int, ...]] = ()
 
-    def drawn(self, place: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
+    def take(self, place: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
         """Rows of the `place`-th `count` of endless epochs, and their tokens in a view each."""
         rows = _rows(len(self.targets), place, count, 1)
         views = rng.integers(len(self.views), size=count)
@@ -107,8 +107,8 @@ class Batches:
         self, index: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], list[str]]:
         part, others = self.photographs, self.unlabelled
-        rows, tokens = part.drawn(index, PHOTOGRAPHS, rng)
-        other_rows, other_tokens = others.drawn(index, UNLABELLED, rng)
+        rows, tokens = part.take(index, PHOTOGRAPHS, rng)
+        other_rows, other_tokens = others.take(index, UNLABELLED, rng)
         own = np.array([rng.choice(part.captions[row]) for row in rows])
         shares = self.lexicon.shares
         told = rng.choice(len(shares), LEXICON, replace=False, p=shares)

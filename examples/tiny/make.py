@@ -46,6 +46,7 @@ from ngcg_cli.training.loop import fit
 #: How often the student's tower sees each photograph: as it is, and as turned crops. After two
 #: views the student knew those by heart and ranked photographs in others much worse.
 VIEWS = 6
+#: The same of photographs without captions.
 OTHER_VIEWS = 2
 #: The second teacher's pixels a side: of the 150 that there are, no more can be made out.
 LARGE = 288

@@ -128,9 +128,8 @@ class Encoder:
         if streams > 1:
             batches = _batches(order, -(-at_once // streams))
             with self._inferring():
-                for rows, own in encode_batches(
-                    encode, ((rows, rows) for rows in batches), streams
-                ):
+                own_rows = ((rows, rows) for rows in batches)
+                for rows, own in encode_batches(encode, own_rows, streams):
                     vectors[rows] = own
         else:
             for rows in _batches(order, batch_size):

@@ -47,10 +47,10 @@ images = [pixels[:, i * 224 : i * 224 + 224] for i in range(32)]
 images = list(resize_images(images, encoder.backbone))
 batches = [[images[(i + j) % 32] for j in range(BATCH)] for i in range(0, tiles, BATCH)]
 batches[-1] = batches[-1][: tiles - BATCH * (len(batches) - 1)]
-encoder.encode_images(batches[0], batch_size=BATCH)
+encoder.encode_batch(batches[0])
 began, used = time.perf_counter(), time.process_time()
 for batch in batches:
-    encoder.encode_images(batch, batch_size=BATCH)
+    encoder.encode_batch(batch)
 print(time.perf_counter() - began, time.process_time() - used)
 """
 
