@@ -1,14 +1,15 @@
 """Whole `ngcg index` runs against a bare loop that feeds the same model batches from memory.
 
-    python tests/bench/index_throughput.py [--model tiny] [--tiles 1280] [--threads 1] [--rounds 3]
+    python tests/bench/index_throughput.py [--tiles 1280] [--threads 1] [--rounds 3] [--streams]
 
 A drawn raster, deflated and tiled as such rasters are, is indexed by the installed command in a
 process of its own, in turn with the bare loop in another one. The loop's batches are as large as
 `index` takes them, and its images have the model's size already: it only normalises and embeds,
-each operation split over torch's threads. What both pay once (imports, loading the model) is
-measured by an index of one tile and told, not counted. Processor time a tile is told beside the
-speeds, since other work on the machine spoils those. Prints one JSON object; exits with 1 when the
-median ratio of the speeds is below 0.9.
+each operation split over torch's threads; with `--streams` each batch split over them instead, as
+`Encoder.encode_images` does. What both pay once (imports, loading the model) is measured by an
+index of one tile and told, not counted. Processor time a tile is told beside the speeds, since
+other work on the machine spoils those. Prints one JSON object; exits with 1 when the median ratio
+of the speeds is below 0.9.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,7 @@ from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.pixels import resize_images
 from ngcg_cli.journeys.defaults import BATCH
 
-path, model, tiles = sys.argv[1], sys.argv[2], int(sys.argv[3])
+path, model, tiles, way = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 encoder = load_encoder(model, "cpu")
 with rasterio.open(path) as dataset:
     pixels = np.moveaxis(dataset.read(window=((0, 224), (0, 224 * 32))), 0, -1)
@@ -47,10 +49,11 @@ images = [pixels[:, i * 224 : i * 224 + 224] for i in range(32)]
 images = list(resize_images(images, encoder.backbone))
 batches = [[images[(i + j) % 32] for j in range(BATCH)] for i in range(0, tiles, BATCH)]
 batches[-1] = batches[-1][: tiles - BATCH * (len(batches) - 1)]
-encoder.encode_batch(batches[0])
+encode = getattr(encoder, way)
+encode(batches[0])
 began, used = time.perf_counter(), time.process_time()
 for batch in batches:
-    encoder.encode_batch(batch)
+    encode(batch)
 print(time.perf_counter() - began, time.process_time() - used)
 """
 
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=1280)
     parser.add_argument("--threads", type=int, default=0, help="of the model; 0: torch's default")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--streams", action="store_true", help="in the loop, too")
     args = parser.parse_args()
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
@@ -75,13 +79,14 @@ def main() -> None:
         starts = [_index(small, args.model, Path(folder, f"small-{i}")) for i in range(3)]
         start, start_cpu = (statistics.median(both) for both in zip(*starts, strict=True))
         for number in range(args.rounds):
-            order = [_index, _loop] if number % 2 else [_loop, _index]
-            took = {
-                run: run(large, args.model, Path(folder, f"large-{number}"), 32 * rows)
-                for run in order
+            runs = {
+                "index": partial(_index, large, args.model, Path(folder, f"large-{number}")),
+                "loop": partial(_loop, large, args.model, args.streams),
             }
-            index, loop = took[_index][0] - start, took[_loop][0]
-            index_cpu, loop_cpu = took[_index][1] - start_cpu, took[_loop][1]
+            order = ["index", "loop"] if number % 2 else ["loop", "index"]
+            took = {name: runs[name](32 * rows) for name in order}
+            index, loop = took["index"][0] - start, took["loop"][0]
+            index_cpu, loop_cpu = took["index"][1] - start_cpu, took["loop"][1]
             rounds.append(
                 {
                     "start_seconds": round(start, 2),
@@ -110,9 +115,10 @@ def _index(path: Path, model: str, folder: Path, tiles: int = 1) -> tuple[float,
     return seconds, used - before.children_user - before.children_system
 
 
-def _loop(path: Path, model: str, _: Path, tiles: int) -> tuple[float, float]:
+def _loop(path: Path, model: str, streams: bool, tiles: int) -> tuple[float, float]:
     """Seconds of embedding alone."""
-    command = [sys.executable, "-c", _LOOP, path, model, str(tiles)]
+    way = "encode_images" if streams else "encode_batch"
+    command = [sys.executable, "-c", _LOOP, path, model, str(tiles), way]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     seconds, used = map(float, done.stdout.split())
     return seconds, used
