@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from ngcg_cli.encoder.backbones import Backbone, derive_backbone
 from ngcg_cli.encoder.module import EncoderModule, Pooling
 from ngcg_cli.encoder.pixels import normalise, resize_images
-from ngcg_cli.encoder.streams import encode_batches, stream_count
+from ngcg_cli.encoder.streams import encode_batches, share
 from ngcg_cli.encoder.tokens import TextTokenizer
 from ngcg_cli.errors import ModelError
 
@@ -121,19 +121,18 @@ class Encoder:
     def _in_streams(
         self, encode: Callable[[list[int]], np.ndarray], order: list[int], batch_size: int
     ) -> np.ndarray:
-        """`encode` of every row, `batch_size` at once, whatever streams they are split over."""
+        """`encode` of every row, `batch_size` at once, over streams where there are several."""
         vectors = np.empty((len(order), self.dim), dtype=np.float32)
-        at_once = min(batch_size, len(order))
-        streams = min(stream_count(self.device), at_once)
+        streams, size = share(self.device, min(batch_size, len(order)))
+        batches = ((rows, rows) for rows in _batches(order, size))
+        done: Iterable[tuple[list[int], np.ndarray]]
         if streams > 1:
-            batches = _batches(order, -(-at_once // streams))
-            with self._inferring():
-                own_rows = ((rows, rows) for rows in batches)
-                for rows, own in encode_batches(encode, own_rows, streams):
-                    vectors[rows] = own
-        else:
-            for rows in _batches(order, batch_size):
-                vectors[rows] = encode(rows)
+            done = encode_batches(encode, batches, streams)
+        else:  # a lone query starts no thread
+            done = ((rows, encode(rows)) for rows, _ in batches)
+        with self._inferring():
+            for rows, own in done:
+                vectors[rows] = own
         return vectors
 
     def _run(self, embed: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> np.ndarray:

@@ -30,6 +30,15 @@ def stream_count(device: torch.device) -> int:
     return torch.get_num_threads() if device.type == "cpu" else 1
 
 
+def share(device: torch.device, at_once: int) -> tuple[int, int]:
+    """Streams over which `at_once` inputs are best split, and inputs in each of their batches.
+
+    So many at once, whatever they are split over: memory does not grow with the cores.
+    """
+    streams = max(1, min(stream_count(device), at_once))
+    return streams, max(1, at_once // streams)
+
+
 def encode_batches(
     encode: Callable[[Batch], np.ndarray], batches: Iterable[tuple[T, Batch]], streams: int = 1
 ) -> Generator[tuple[T, np.ndarray], None, None]:

@@ -223,12 +223,10 @@ def _embed(
     jobs: list[Job], committer: Committer, encoder: Encoder, batch_size: int, progress: Progress
 ) -> None:
     """Embeds all tiles in batches that run across sources, and hands them on in order."""
-    from ngcg_cli.encoder.streams import encode_batches, stream_count
+    from ngcg_cli.encoder.streams import encode_batches, share
 
     pieces: deque[_Piece] = deque()
-    streams = min(stream_count(encoder.device), batch_size)
-    # So many tiles at once, whatever they are split over: memory does not grow with the cores.
-    share = batch_size // streams
+    streams, size = share(encoder.device, batch_size)
 
     def hand_on() -> None:
         while pieces and not pieces[0].left:
@@ -271,7 +269,7 @@ def _embed(
 
     def batches() -> Generator[tuple[list[tuple[_Piece, int]], list[np.ndarray]], None, None]:
         with closing(read()) as tiles:
-            while batch := list(islice(tiles, share)):
+            while batch := list(islice(tiles, size)):
                 yield [(piece, row) for piece, row, _ in batch], [tile for *_, tile in batch]
 
     with (
