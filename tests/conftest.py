@@ -12,6 +12,7 @@ from samples import SIDE, TILE, Ngcg, Outcome, write_raster
 from small_models import smolvlm, write_smolvlm, write_tokenizer
 
 from ngcg_cli.app import run
+from ngcg_cli.output import terminal
 
 # --- encoder: the same transformers classes as the real backbones, from small configs ---------
 
@@ -102,6 +103,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, fake_backbone: Path) -> Path:
     args = ["--index", folder / "index", "--model", fake_backbone, "--overlap", 0]
     sources = [folder / "a.tif", folder / "b.tif"]
     assert run(["index", *map(str, [*sources, "--tile", f"{TILE}px", *args, "-q"])]) == 0
+    terminal.configure()  # quiet was for this run alone
     return folder
 
 

@@ -19,8 +19,8 @@ from ngcg_cli.journeys.querying import Answer
 from ngcg_cli.output import hits as output
 from ngcg_cli.output import rows as row_output
 from ngcg_cli.output import terminal
-from ngcg_cli.output.antimeridian import geojson_geometry
 from ngcg_cli.search import Hit
+from ngcg_cli.search.antimeridian import geojson_geometry
 
 SQUARE = [(10.0, 50.0), (10.0, 49.9), (10.1, 49.9), (10.1, 50.0), (10.0, 50.0)]
 

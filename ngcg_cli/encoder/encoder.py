@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ngcg_cli import items
 from ngcg_cli.encoder.backbones import Backbone, derive_backbone
 from ngcg_cli.encoder.module import EncoderModule, Pooling
 from ngcg_cli.encoder.pixels import normalise, resize_images
@@ -94,8 +95,9 @@ class Encoder:
         """uint8 RGB images (h, w, 3) of any sizes to prepared float32 pixels (B, 3, S, S)."""
         return normalise(resize_images(images, self.backbone), self.backbone)
 
-    def encode_texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """(N, dim) float32 unit vectors, in the order of `texts`."""
+    def encode_texts(self, texts: str | Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """(N, dim) float32 unit vectors, in the order of `texts`; a lone text is one of them."""
+        texts = items.texts(texts)
         # Texts of like length share a batch, so that little is computed for padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
 
@@ -107,7 +109,9 @@ class Encoder:
     def encode_images(
         self, images: Sequence[np.ndarray] | np.ndarray, batch_size: int = 32
     ) -> np.ndarray:
-        """(N, dim) float32 unit vectors of uint8 RGB images, each (h, w, 3)."""
+        """(N, dim) float32 unit vectors of uint8 RGB images, each (h, w, 3); a lone one is one."""
+        if isinstance(images, np.ndarray) and images.ndim == 3:
+            images = images[None]
 
         def encode(rows: list[int]) -> np.ndarray:
             return self.encode_batch([images[row] for row in rows])

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngcg_cli import items
 from ngcg_cli.errors import RasterError, UsageError
+from ngcg_cli.items import StrPath
 from ngcg_cli.journeys import defaults
 from ngcg_cli.journeys.committing import Committer, Done
 from ngcg_cli.journeys.model import BUNDLED, load_model, model_name, refuse_other_name, stamp
@@ -68,8 +68,8 @@ class IndexReport:
 
 
 def index_sources(
-    sources: list[str],
-    index_path: Path,
+    sources: StrPath | Iterable[StrPath],
+    index_path: StrPath,
     *,
     model: str | None = None,
     tile: str | None = None,
@@ -90,7 +90,7 @@ def index_sources(
     goes on; a window that cannot be read is left out and named.
 
     Args:
-        sources: rasters or folders of them.
+        sources: rasters or folders of them; one alone may be given as it is.
         index_path: the index folder.
         model: name or path, None for the index's own (`tiny` for a new one).
         tile: tile size with its unit; None for what the index remembers, else auto.
@@ -112,11 +112,13 @@ def index_sources(
     """
     began = time.monotonic()
     progress = progress or Progress()
-    report = IndexReport(os.fspath(index_path), "", None, pruned=0 if prune else None)
+    names = items.paths(sources)
+    (index_path,) = items.paths(index_path)
+    report = IndexReport(index_path, "", None, pruned=0 if prune else None)
 
     def run(index: TileIndex | None) -> None:
         settings = _settings(index, tile, overlap, min_valid)
-        plan = make_plan(sources, index, settings, force=force, prune=prune, progress=progress)
+        plan = make_plan(names, index, settings, force=force, prune=prune, progress=progress)
         report.sources = plan.reports
         report.model = index.model.name if index is not None else model_name(model or BUNDLED)
         encoder = load_model(model, device, index) if plan.jobs else None

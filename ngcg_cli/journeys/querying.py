@@ -39,34 +39,37 @@ class Finder:
         index: the index folder.
         model: name or path, None for the index's own.
         device: where the model runs.
-        filters: what `TileIndex.search` takes: top, bbox, near, exact, keep_overlaps.
+        filters: what `TileIndex.search` takes: top, bbox, near, exact, keep_overlaps. The methods
+            take them too, for their own queries.
 
     Raises:
         TileIndexError: there is no index, or it was made with another model.
     """
 
     def __init__(self, index: Path, model: str | None, device: str, **filters: Any) -> None:
-        self._index = TileIndex.open(index)
+        self.index = TileIndex.open(index)
         self._model = model
         self._device = device
         self._filters = filters
-        refuse_other_name(model, self._index)
+        refuse_other_name(model, self.index)
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_model(self._model, self._device, self._index)
+        return load_model(self._model, self._device, self.index)
 
-    def of_texts(self, blocks: Iterable[Sequence[str]]) -> Iterator[Answer]:
+    def of_texts(self, blocks: Iterable[Sequence[str]], **filters: Any) -> Iterator[Answer]:
         """Answers in the order of the queries, each block embedded and searched together."""
         for block in blocks:
-            yield from self._answers(block, self._encoder.encode_texts(block))
+            yield from self._answers(block, self._encoder.encode_texts(block), filters)
 
-    def of_image(self, name: str, pixels: np.ndarray) -> Iterator[Answer]:
+    def of_image(self, name: str, pixels: np.ndarray, **filters: Any) -> Iterator[Answer]:
         """The answer to a photo, uint8 (h, w, 3), called `name`."""
-        yield from self._answers([name], self._encoder.encode_images([pixels]))
+        yield from self._answers([name], self._encoder.encode_images([pixels]), filters)
 
-    def _answers(self, names: Sequence[str], vectors: np.ndarray) -> Iterator[Answer]:
-        found = self._index.search(vectors, **self._filters)
+    def _answers(
+        self, names: Sequence[str], vectors: np.ndarray, filters: dict[str, Any]
+    ) -> Iterator[Answer]:
+        found = self.index.search(vectors, **{**self._filters, **filters})
         return (Answer(name, hits) for name, hits in zip(names, found, strict=True))
 
 

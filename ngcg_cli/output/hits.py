@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from ngcg_cli.output import terminal
-from ngcg_cli.output.antimeridian import geojson_geometry
 from ngcg_cli.output.formats import HitFormat
+from ngcg_cli.search.hits import degrees
 
 if TYPE_CHECKING:
     from ngcg_cli.journeys.querying import Answer
@@ -31,21 +31,7 @@ Answers: TypeAlias = "Iterable[Answer]"
 
 def hit_record(query: str, hit: Hit) -> dict[str, Any]:
     """The fields of a hit, as jsonl and GeoJSON properties show them."""
-    return {
-        "query": query,
-        "rank": hit.rank,
-        "score": round(float(hit.score), 6),
-        "lon": degrees(hit.lon),
-        "lat": degrees(hit.lat),
-        "bbox": [degrees(value) for value in hit.bbox],
-        "source": hit.source,
-        "window": [int(value) for value in hit.window],
-    }
-
-
-def degrees(value: float) -> float:
-    """Rounded to 7 decimals, and never -0.0."""
-    return round(float(value), 7) + 0.0
+    return {"query": query, **hit.as_dict()}
 
 
 def as_jsonl(answers: Answers) -> Iterator[str]:
@@ -121,13 +107,7 @@ def write_answers(answers: Answers, hit_format: HitFormat | None, stream: TextIO
 
 
 def _feature(query: str, hit: Hit) -> dict[str, Any]:
-    record = hit_record(query, hit)
-    return {
-        "type": "Feature",
-        "bbox": record["bbox"],
-        "geometry": geojson_geometry(hit.footprint),
-        "properties": record,
-    }
+    return {**hit.__geo_interface__, "properties": hit_record(query, hit)}
 
 
 def _flat(query: str, hit: Hit) -> list[Any]:

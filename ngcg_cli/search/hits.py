@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ngcg_cli.search.antimeridian import geojson_geometry
 from ngcg_cli.search.extent import around
 from ngcg_cli.search.overlap import distinct
 from ngcg_cli.search.ranking import Mask, Vectors, within_bbox, within_distance
@@ -39,6 +41,38 @@ class Hit:
     source: str
     window: tuple[int, int, int, int]
     footprint: list[tuple[float, float]]
+
+    def __repr__(self) -> str:
+        place = f"lon={degrees(self.lon)}, lat={degrees(self.lat)}"
+        return f"Hit(rank={self.rank}, score={self.score:.3f}, {place}, source={self.source!r})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What every format shows of it: degrees with 7 decimals (a centimetre), scores with 6."""
+        return {
+            "rank": self.rank,
+            "score": round(float(self.score), 6),
+            "lon": degrees(self.lon),
+            "lat": degrees(self.lat),
+            "bbox": [degrees(value) for value in self.bbox],
+            "source": self.source,
+            "window": [int(value) for value in self.window],
+        }
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]:
+        """A GeoJSON feature (RFC 7946): geopandas, shapely and many others take it as it is."""
+        record = self.as_dict()
+        return {
+            "type": "Feature",
+            "bbox": record["bbox"],
+            "geometry": geojson_geometry(self.footprint),
+            "properties": record,
+        }
+
+
+def degrees(value: float) -> float:
+    """Rounded to 7 decimals, and never -0.0."""
+    return round(float(value), 7) + 0.0
 
 
 def find(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ngcg_cli import items
 from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.search.blocks import Block, write_segments
 from ngcg_cli.search.files import PARTIAL, damaged
@@ -240,9 +241,9 @@ class TileIndex:
         """Take a source out in one atomic step; False when there is none of that path."""
         return bool(self.drop([path]))
 
-    def drop(self, paths: Iterable[str]) -> list[SourceRecord]:
+    def drop(self, paths: str | Iterable[str]) -> list[SourceRecord]:
         """Take sources out in one atomic step; returns those that were there."""
-        unwanted = set(paths)
+        unwanted = set(items.texts(paths))
         with self.writing():
             sources = self.manifest.sources
             left = tuple(source for source in sources if source.path not in unwanted)

@@ -6,11 +6,12 @@ import difflib
 import os
 from collections.abc import Iterable
 
+from ngcg_cli import items
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.index import TileIndex
 
 
-def matching(index: TileIndex, names: Iterable[str]) -> list[str]:
+def matching(index: TileIndex, names: str | Iterable[str]) -> list[str]:
     """The paths of the sources that are named, or lie in the folders that are named.
 
     A name is a path as it is stored, or another path to the same place.
@@ -22,7 +23,7 @@ def matching(index: TileIndex, names: Iterable[str]) -> list[str]:
     stored = set(paths)
     places = {path: _place(path) for path in paths}
     found: dict[str, None] = {}
-    for name in names:
+    for name in items.texts(names):
         place = _place(name)
         folder = place.rstrip("/" + os.sep) + ("/" if "://" in place else os.sep)
         some = [name] if name in stored else [p for p in paths if places[p] == place]

@@ -1,0 +1,215 @@
+"""The Python API beside `index` and `load_encoder`: an open index, `train` and `evaluate`.
+
+Everything here calls the journey of the command of the same name. `ngcg_cli/__init__.py` lists the
+public names; `docs/api.md` shows them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from ngcg_cli import items
+from ngcg_cli.errors import NgcgError
+from ngcg_cli.items import StrPath
+from ngcg_cli.journeys.model import load_model
+from ngcg_cli.journeys.querying import Finder, read_photo
+from ngcg_cli.search.hits import Hit
+
+if TYPE_CHECKING:
+    import geopandas
+    import numpy as np
+
+    from ngcg_cli.datasets import DataFormat, ImageType
+    from ngcg_cli.evaluation.report import Protocol, Report
+    from ngcg_cli.training.train import TrainResult
+
+
+def open(index: StrPath, *, model: str | None = None, device: str = "auto") -> Places:
+    """Open an index to ask it for places.
+
+    Args:
+        index: the index folder.
+        model: name or path, None for the index's own. It is loaded when the first query comes.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises:
+        TileIndexError: there is no index, or it was made with another model.
+    """
+    (path,) = items.paths(index)
+    return Places(Finder(Path(path), model, device), path)
+
+
+class Places:
+    """An open index: what `open` returns. Its model stays loaded from the first query on."""
+
+    def __init__(self, finder: Finder, path: str) -> None:
+        self._finder = finder
+        self.path = path
+
+    def __repr__(self) -> str:
+        index = self._finder.index
+        return f"<Places {self.path!r}: {index.tile_count:,} tiles, model {index.model.name}>"
+
+    def __len__(self) -> int:
+        """Tiles of the whole index."""
+        return self._finder.index.tile_count
+
+    @property
+    def sources(self) -> list[str]:
+        """Paths of the rasters that are in the index."""
+        return [source.path for source in self._finder.index.sources()]
+
+    @overload
+    def query(self, text: str, top: int = 10, **filters: Any) -> list[Hit]: ...
+
+    @overload
+    def query(self, text: Iterable[str], top: int = 10, **filters: Any) -> list[list[Hit]]: ...
+
+    def query(
+        self, text: str | Iterable[str], top: int = 10, **filters: Any
+    ) -> list[Hit] | list[list[Hit]]:
+        """The places that a sentence describes, best first.
+
+        Args:
+            text: a sentence; or several, which are embedded and searched together.
+            top: hits to return at most.
+            filters: `bbox`, `near`, `exact`, `keep_overlaps`, as `TileIndex.search` takes them.
+
+        Returns:
+            The hits of a sentence in rank order; of several, a list of hits for each.
+
+        Raises:
+            UsageError: a filter makes no sense.
+            ModelError: the index's model cannot be loaded.
+        """
+        answers = self._finder.of_texts([items.texts(text)], top=top, **filters)
+        found = [list(answer.hits) for answer in answers]
+        return found[0] if isinstance(text, str) else found
+
+    def query_image(self, image: StrPath | np.ndarray, top: int = 10, **filters: Any) -> list[Hit]:
+        """The places that look like a photo, best first.
+
+        Args:
+            image: a file that Pillow reads, or uint8 RGB pixels (h, w, 3).
+            top, filters: see `query`.
+
+        Raises:
+            DataError: the file is missing or no image.
+        """
+        if isinstance(image, (str, os.PathLike)):
+            (name,) = items.paths(image)
+            answers = self._finder.of_image(name, read_photo(Path(name)), top=top, **filters)
+        else:
+            answers = self._finder.of_image("image", image, top=top, **filters)
+        return list(next(answers).hits)
+
+
+def to_geopandas(hits: Iterable[Hit]) -> geopandas.GeoDataFrame:
+    """Hits as a GeoDataFrame in WGS 84: one row per hit, the footprint as its geometry.
+
+    The columns are those of the CSV format, so that any file format takes them.
+
+    Raises:
+        NgcgError: geopandas is not installed.
+    """
+    try:
+        import geopandas
+    except ImportError as error:
+        raise NgcgError(
+            "geopandas is not installed", hint="Install it: pip install 'ngcg[geopandas]'."
+        ) from error
+    import shapely.geometry
+
+    rows, shapes = [], []
+    for hit in hits:
+        row = hit.as_dict()
+        row |= zip(("west", "south", "east", "north"), row.pop("bbox"), strict=True)
+        row |= zip(("column", "row", "width", "height"), row.pop("window"), strict=True)
+        rows.append(row)
+        shapes.append(shapely.geometry.shape(hit.__geo_interface__["geometry"]))
+    return geopandas.GeoDataFrame(rows, geometry=shapes, crs="EPSG:4326")
+
+
+def train(data: StrPath, out: StrPath, *, quiet: bool = True, **settings: Any) -> TrainResult:
+    """Adapt a model to captions: what `ngcg train` does.
+
+    Args:
+        data: captions as JSON Lines, a GeoText-1652 annotation file, or a CVG-Text folder.
+        out: the folder that becomes the checkpoint.
+        quiet: no progress on stderr.
+        settings: the fields of `training.settings.TrainSettings`: `model`, `val`, `lr`, ...
+
+    Raises:
+        UsageError: a setting makes no sense.
+        DataError: the data set is not in order.
+        ModelError: the model cannot be loaded.
+    """
+    from ngcg_cli.training.settings import TrainSettings
+    from ngcg_cli.training.train import train as run
+
+    for name in settings.keys() & {"val", "images"}:
+        if settings[name] is not None:
+            settings[name] = _path(settings[name])
+    for name in settings.keys() & {"views", "augment"}:
+        settings[name] = tuple(items.texts(settings[name]))
+    return run(TrainSettings(data=_path(data), out=_path(out), **settings), quiet=quiet)
+
+
+def evaluate(
+    data: StrPath,
+    model: str | None = None,
+    *,
+    index: StrPath | None = None,
+    protocol: Protocol = "auto",
+    data_format: DataFormat = "auto",
+    images: StrPath | None = None,
+    split: str | None = None,
+    views: str | Sequence[str] = (),
+    image_type: ImageType = "sat",
+    intervals: bool = False,
+    batch_size: int = 32,
+    device: str = "auto",
+) -> Report:
+    """Measure a model on a data set: what `ngcg eval` does, without a cache.
+
+    Args:
+        data: a data set as `train` takes it; for `places` JSON Lines with `lon` and `lat`.
+        model: name or path; None is the index's own for `places`, else `tiny`.
+        index: the index that `places` asks.
+        protocol: `auto` goes by the data: see `docs/evaluation.md`.
+        data_format, images, split, views, image_type: see `datasets.load_pairs`.
+        intervals: add 95 % bootstrap intervals.
+        batch_size: images through the model at once.
+        device: where the model runs.
+
+    Returns:
+        A report; its `figures` are what `ngcg eval --json` prints.
+
+    Raises:
+        DataError: the data set is not in order, or too many images cannot be read.
+        UsageError: options that do not go together.
+        ModelError, TileIndexError: the model or the index cannot be used.
+    """
+    from ngcg_cli.evaluation.run import evaluate as run
+
+    return run(
+        _path(data),
+        functools.partial(load_model, model, device),
+        protocol=protocol,
+        data_format=data_format,
+        images=None if images is None else _path(images),
+        split=split,
+        views=items.texts(views),
+        image_type=image_type,
+        index=None if index is None else _path(index),
+        batch_size=batch_size,
+        intervals=intervals,
+    ).report
+
+
+def _path(path: StrPath) -> Path:
+    return Path(path).expanduser()
