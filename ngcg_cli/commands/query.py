@@ -34,6 +34,24 @@ def query(
         HitFormat | None,
         typer.Option("--format", show_default="table on a terminal, otherwise jsonl"),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the hits to a file; its suffix says the format: .jsonl .csv .geojson .kml "
+            ".gpx .gpkg .fgb .parquet.",
+        ),
+    ] = None,
+    crops: Annotated[
+        Path | None,
+        typer.Option(
+            "--crops",
+            metavar="DIR",
+            help="Cut each hit out of its raster: a georeferenced GeoTIFF and a PNG.",
+        ),
+    ] = None,
     bbox: Annotated[
         BoundingBox | None,
         typer.Option(
@@ -81,6 +99,7 @@ def query(
       ngcg query "boats in a harbour" --near 40.70,-74.02 --within 5000 -k 3
       ngcg query - --format csv < captions.txt > hits.csv
       ngcg query --image photo.jpg --format geojson > hits.geojson
+      ngcg query "storage tanks" -k 20 -o tanks.gpkg --crops tanks
     """
     if (text is None) == (image is None):
         raise UsageError("give either TEXT or --image FILE", hint="See 'ngcg query --help'.")
@@ -92,8 +111,9 @@ def query(
         raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
 
     from ngcg_cli.journeys.querying import Finder, LineReader, read_photo
-    from ngcg_cli.output.hits import write_answers
+    from ngcg_cli.output.delivery import Delivery
 
+    delivery = Delivery(hit_format, output, crops)
     finder = Finder(
         index,
         model,
@@ -111,6 +131,6 @@ def query(
         answers = finder.of_texts(lines)
     else:
         answers = finder.of_texts([[str(text)]])
-    write_answers(answers, hit_format, sys.stdout)
-    if lines is not None and lines.unreadable:
+    delivery.deliver(answers, sys.stdout)
+    if delivery.unreadable or (lines is not None and lines.unreadable):
         raise typer.Exit(3)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -159,15 +160,7 @@ class Raster:
         Raises:
             RasterError: the window reaches out of the raster, or a block of it is unreadable.
         """
-        column, row, width, height = window
-        inside = column >= 0 and column + width <= self.width
-        inside = inside and row >= 0 and row + height <= self.height
-        if not inside or width < 1 or height < 1:
-            raise RasterError(
-                f"window {tuple(window)} is not within its {self.width} x {self.height} pixels",
-                where=self.path,
-                hint="Windows are [column, row, width, height] in pixels.",
-            )
+        self._check(window)
         shape = _shape(window, max_side)
         if self.empty(window):
             return np.full((*shape, 3), bands.NEUTRAL, np.uint8), 0.0
@@ -178,6 +171,29 @@ class Raster:
             values, valid = self._values(plan, window, shape, Resampling.average)
             channels = values if plan.ranges is None else bands.stretch(values, plan.ranges)
             return bands.compose(channels, valid), float(valid.mean())
+
+    def crop(self, window: Window, target: Path) -> None:
+        """Write a window as a GeoTIFF of its own: all bands as they are stored, georeferenced.
+
+        Raises:
+            RasterError: as from `read`, or the file cannot be written.
+        """
+        from ngcg_cli.raster.crop import write_crop
+
+        self._check(window)
+        with telling(self.path, f"window {list(window)} cannot be copied to {target}"):
+            write_crop(self._dataset, window, target)
+
+    def _check(self, window: Window) -> None:
+        column, row, width, height = window
+        inside = column >= 0 and column + width <= self.width
+        inside = inside and row >= 0 and row + height <= self.height
+        if not inside or width < 1 or height < 1:
+            raise RasterError(
+                f"window {tuple(window)} is not within its {self.width} x {self.height} pixels",
+                where=self.path,
+                hint="Windows are [column, row, width, height] in pixels.",
+            )
 
     def _read_palette(
         self, window: Window, shape: tuple[int, int], plan: _Plan, table: NDArray[np.uint8]
