@@ -81,7 +81,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write a row a query (rank of the truth, top hit, error in metres); the name "
+            help="Write one row per query (rank of the truth, top hit, error in metres); the name "
             "ends in .csv or .jsonl.",
         ),
     ] = None,

@@ -19,7 +19,7 @@ def query(
         str | None,
         typer.Argument(
             metavar="TEXT|-",
-            help="What to look for, or - to read one query a line from standard input.",
+            help="What to look for, or - to read one query per line from standard input.",
             show_default=False,
         ),
     ] = None,
