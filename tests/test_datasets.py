@@ -54,6 +54,35 @@ def test_json_lines_has_all_that_a_line_says(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"image": "a\0b.png", "captions": ["x"]}, "a name that no file can have"),
+        ({"image": "a\ud83c.png", "captions": ["x"]}, "a name that no file can have"),
+        ({"image": "a.png", "captions": ["x"], "lat": 1, "lon": 10**400}, '"lon" is 1000'),
+        ({"image": "a.png", "captions": ["x"], "lat": float("nan"), "lon": 1}, '"lat" is nan'),
+        ({"image": "a.png", "captions": [10**400]}, '"captions" holds 1000'),
+    ],
+)
+def test_names_and_numbers_that_cannot_be_are_one_short_line(tmp_path, row, told):
+    line = message(write_lines(tmp_path / "a.jsonl", row))
+    assert line.startswith(f"{tmp_path / 'a.jsonl'}:1: ")
+    assert told in line
+    assert len(line) < len(str(tmp_path)) + 200
+
+
+def test_half_a_character_is_replaced_in_every_format(tmp_path, caplog):
+    half, whole = "a pond \ud83c", "a pond \N{REPLACEMENT CHARACTER}"
+    lines = write_lines(tmp_path / "a.jsonl", {"image": "a.png", "captions": [half, "\U0001f43a"]})
+    assert load_pairs(lines)[0].captions == (whole, "\U0001f43a")
+    assert f"{lines}:1: half a character" in caplog.text
+    entry = {"image_id": "0001/a.jpg", "image": "0001/a.jpg", "caption": half}
+    assert load_pairs(write_json(tmp_path / "train.json", [entry]))[0].captions == (whole,)
+    write_json(tmp_path / "Tokyo/test.json", {"35.1,139.7_90.png": half})
+    (tmp_path / "Tokyo-satellite").mkdir()
+    assert load_pairs(tmp_path / "Tokyo", split="test")[0].captions == (whole,)
+
+
 def test_blank_lines_a_byte_order_mark_and_one_caption_as_text_are_read(tmp_path):
     row = json.dumps({"image": "a.jpg", "captions": "one"})
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf\n" + row.encode() + b"\r\n  \n\n")

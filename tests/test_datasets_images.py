@@ -136,3 +136,31 @@ def test_an_image_tried_twice_counts_once(tmp_path):
     assert len(failures) == 1
     with pytest.raises(DataError, match="2 of 20"):
         failures.add(tmp_path / "b.jpg", "broken")
+
+
+def test_a_photo_to_ask_with_is_seen_as_a_data_sets_picture_is(tmp_path):
+    from ngcg_cli.journeys.querying import read_photo
+
+    grey = np.random.default_rng(0).integers(0, 256, (9, 8), np.uint8)
+    cut_out = np.dstack([grey, grey, grey, np.where(grey > 99, 255, 0).astype(np.uint8)])
+    pictures = {
+        "8.png": grey,
+        "16.png": grey.astype(np.uint16) * 257,
+        "float.tif": (grey / 255).astype(np.float32),
+        "cut-out.png": cut_out,
+    }
+    seen = {}
+    for name, pixels in pictures.items():
+        path = save(tmp_path / name, pixels)
+        seen[name] = read_photo(path)
+        assert np.array_equal(seen[name], read_image(path))
+    assert np.array_equal(seen["16.png"], seen["float.tif"])
+    assert seen["16.png"].std() > seen["8.png"].std(), "stretched, neither white nor black"
+    assert (seen["cut-out.png"][grey <= 99] == 255).all()
+
+
+def test_deep_grey_whose_zero_is_white_is_no_negative(tmp_path):
+    pixels = np.linspace(1000, 3000, 101).astype(np.uint16)[None]
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.uint16(65535) - pixels).save(path, tiffinfo={262: 0})
+    assert np.array_equal(read_image(path), read_image(save(tmp_path / "b.tif", pixels)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ngcg_cli.datasets.pairs import ImageType, Pair
+from ngcg_cli.datasets.text import clean, file_name, shown
 from ngcg_cli.errors import DataError
 
 EXPECTED = (
@@ -97,20 +98,22 @@ def _pairs(data: Any, annotation: Path, folder: Path) -> list[Pair]:
     if not isinstance(data, dict) or not data:
         raise DataError("expected an object of image file name to description", where=annotation)
     pairs = []
+    where = str(annotation)
     for name, caption in data.items():
         if not isinstance(caption, str):
             raise DataError(
-                f"the description of {name!r} is {type(caption).__name__}, not text",
-                where=annotation,
+                f"the description of {shown(name)} is {type(caption).__name__}, not text",
+                where=where,
             )
+        file_name(name, "image", where)
         position = position_of(Path(name).name)
         if position is None:
-            raise DataError(f"the file name {name!r} does not begin LAT,LON", where=annotation)
+            raise DataError(f"the file name {shown(name)} does not begin LAT,LON", where=where)
         lat, lon = position
         pairs.append(
             Pair(
                 image=folder / name,
-                captions=(caption,),
+                captions=(clean(caption, where),),
                 name=f"{folder.name}/{name}",
                 place=place_of(lat, lon),
                 lon=lon,

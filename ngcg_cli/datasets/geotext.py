@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ngcg_cli.datasets.pairs import Pair
+from ngcg_cli.datasets.text import clean, file_name, shown
 from ngcg_cli.errors import DataError
 
 EXPECTED = (
@@ -109,12 +110,13 @@ def _entry(entry: Any, path: Path, number: int) -> tuple[str, str, Sequence[str]
     texts = [caption] if isinstance(caption, str) else caption
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
         raise DataError('"caption" is neither a sentence nor a list of sentences', where=where)
-    if not isinstance(name, str) or not isinstance(image_id, str) or len(image_id) < 4:
+    name = file_name(name, "image", where)
+    if not isinstance(image_id, str) or len(image_id) < 4:
         raise DataError(
-            f'"image_id" ({image_id!r}) must begin with the four characters of the building',
+            f'"image_id" ({shown(image_id)}) must begin with the four characters of the building',
             where=where,
         )
-    return name, image_id[:4], texts
+    return name, clean(image_id[:4], where), [clean(text, where) for text in texts]
 
 
 def _root(name: str, path: Path, images: Path | None) -> Path:

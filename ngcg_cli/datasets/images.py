@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.errors import DataError
@@ -25,7 +26,9 @@ def load_image(pair: Pair) -> np.ndarray:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode an image file to (height, width, 3) uint8 RGB.
+    """Decode an image file to (height, width, 3) uint8 RGB: THE decoder of pictures.
+
+    `train`, `eval` and `query --image` all see a picture through it.
 
     The EXIF orientation is applied; transparent parts are shown on white; grey, palette and CMYK
     pictures are converted; 16-bit and floating-point grey is stretched from the 2nd to the 98th
@@ -36,7 +39,9 @@ def read_image(path: Path) -> np.ndarray:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
-                return _stretch(np.asarray(image))
+                deep = np.asarray(image).astype(np.float64)
+                # Pillow turns "0 is white" TIFFs of up to 8 bits, not the deeper ones.
+                return _stretch(-deep if _zero_is_white(opened) else deep)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 white = Image.new("RGBA", image.size, "white")
@@ -57,9 +62,12 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(f"broken image: {error}", where=path) from None
 
 
-def _stretch(grey: np.ndarray) -> np.ndarray:
-    """(h, w) of any number type to (h, w, 3) uint8; what is not finite becomes black."""
-    values = grey.astype(np.float64)
+def _zero_is_white(image: Image.Image) -> bool:
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _stretch(values: np.ndarray) -> np.ndarray:
+    """(h, w) float64 to (h, w, 3) uint8; what is not finite becomes black."""
     finite = np.isfinite(values)
     low, high = np.percentile(values[finite], STRETCH_PERCENTILES) if finite.any() else (0.0, 0.0)
     scale = 255.0 / (high - low) if high > low else 0.0

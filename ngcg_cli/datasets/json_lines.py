@@ -8,12 +8,12 @@ keys are ignored.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ngcg_cli.datasets.pairs import Pair, Place
+from ngcg_cli.datasets.text import clean, file_name, shown
 from ngcg_cli.errors import DataError
 
 EXPECTED = 'JSON Lines: {"image": "...", "captions": ["...", ...]} a line'
@@ -35,9 +35,7 @@ def load(path: Path, images: Path | None = None, split: str | None = None) -> li
             raise DataError(
                 f'no "image" among its keys ({_keys(row)})', where=where, hint=_hint(EXPECTED)
             )
-        name = row["image"]
-        if not isinstance(name, str) or not name:
-            raise DataError(f'"image" is {name!r}, not a path', where=where)
+        name = file_name(row["image"], "image", where)
         lon, lat = _position(row, where, required=False)
         new = Pair(
             image=root / name,
@@ -143,8 +141,8 @@ def _captions(row: dict[str, Any], where: str) -> tuple[str, ...]:
         raise DataError('"captions" is not a list of sentences', where=where)
     for caption in captions:
         if not isinstance(caption, str) or not caption.strip():
-            raise DataError(f'"captions" holds {caption!r}, not a sentence', where=where)
-    return tuple(captions)
+            raise DataError(f'"captions" holds {shown(caption)}, not a sentence', where=where)
+    return tuple(clean(caption, where) for caption in captions)
 
 
 def _position(
@@ -169,7 +167,7 @@ def _true_at(row: dict[str, Any], where: str) -> Iterator[tuple[float, float]]:
         raise DataError('"true_at" is not a list of [lon, lat]', where=where)
     for point in points:
         if not isinstance(point, list) or len(point) != 2:
-            raise DataError(f'"true_at" holds {point!r}, not [lon, lat]', where=where)
+            raise DataError(f'"true_at" holds {shown(point)}, not [lon, lat]', where=where)
         yield (
             _degrees(point[0], 180.0, '"true_at" longitude', where),
             _degrees(point[1], 90.0, '"true_at" latitude', where),
@@ -178,8 +176,9 @@ def _true_at(row: dict[str, Any], where: str) -> Iterator[tuple[float, float]]:
 
 def _degrees(value: Any, limit: float, name: str, where: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or abs(value) > limit:
-        raise DataError(f"{name} is {value!r}, not degrees within ±{limit:g}", where=where)
+    # A whole number may be too large for a float, and NaN is within no limits.
+    if not number or not -limit <= value <= limit:
+        raise DataError(f"{name} is {shown(value)}, not degrees within ±{limit:g}", where=where)
     return float(value)
 
 
@@ -188,8 +187,8 @@ def _word(row: dict[str, Any], key: str, where: str) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f'"{key}" is {value!r}, not a name', where=where)
-    return str(value)
+        raise DataError(f'"{key}" is {shown(value)}, not a name', where=where)
+    return clean(str(value), where)
 
 
 def _keys(row: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from ngcg_cli.encoder.pixels import normalise, resize_images
 from ngcg_cli.encoder.streams import encode_batches, share
 from ngcg_cli.encoder.tokens import TextTokenizer
 from ngcg_cli.errors import ModelError
+
+logger = logging.getLogger(__name__)
 
 
 class Encoder:
@@ -49,6 +52,7 @@ class Encoder:
         self.dim = module.dim
         self.image_size = backbone.image_size
         self._weights_digest = weights_digest
+        self._told_of_cut = False
         #: Where the base model's weights came from, for `ngcg.json`; None if they were drawn.
         self.origin: dict[str, Any] | None = None
 
@@ -95,9 +99,21 @@ class Encoder:
         """uint8 RGB images (h, w, 3) of any sizes to prepared float32 pixels (B, 3, S, S)."""
         return normalise(resize_images(images, self.backbone), self.backbone)
 
+    def tell_of_cut(self, texts: Sequence[str]) -> None:
+        """Warn, once, that texts are longer than the model reads."""
+        limit = self.backbone.max_text_tokens
+        if self._told_of_cut or not (cut := self.tokenizer.longer(texts, limit)):
+            return
+        self._told_of_cut = True
+        logger.warning(
+            "%d of %d texts are longer than %d tokens, which is where the model stops reading; "
+            "the first begins %r", len(cut), len(texts), limit, cut[0][:40],
+        )  # fmt: skip
+
     def encode_texts(self, texts: str | Sequence[str], batch_size: int = 64) -> np.ndarray:
         """(N, dim) float32 unit vectors, in the order of `texts`; a lone text is one of them."""
         texts = items.texts(texts)
+        self.tell_of_cut(texts)
         # Texts of like length share a batch, so that little is computed for padding.
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,13 @@ class TextTokenizer:
         clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
         encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
         return [[*encoding.ids[: max_tokens - 1], self.eos_id] for encoding in encodings]
+
+    def longer(self, texts: Sequence[str], max_tokens: int) -> list[str]:
+        """The texts that `ids` would cut."""
+        # No token is shorter than a byte, and most texts are far from the limit.
+        long = [text for text in texts if len(text.encode("utf-8", "replace")) >= max_tokens]
+        whole = self.ids(long, sys.maxsize)
+        return [text for text, ids in zip(long, whole, strict=True) if len(ids) > max_tokens]
 
     def batch(self, texts: Sequence[str], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, L) int64 ids and (B, L) int64 attention mask, padded on the right."""

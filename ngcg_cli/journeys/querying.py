@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from ngcg_cli.errors import DataError
 from ngcg_cli.journeys.model import load_model, refuse_other_name
 from ngcg_cli.search import Hit, TileIndex
 
@@ -113,20 +112,11 @@ class LineReader:
 
 
 def read_photo(path: Path) -> np.ndarray:
-    """A photo as uint8 RGB (h, w, 3), turned as its EXIF orientation says.
+    """A photo as uint8 RGB (h, w, 3), decoded as the pictures of a data set are.
 
     Raises:
         DataError: it is missing or no image that Pillow reads.
     """
-    from PIL import Image, ImageOps
+    from ngcg_cli.datasets.images import read_image
 
-    try:
-        with Image.open(path) as photo:
-            return np.asarray(ImageOps.exif_transpose(photo).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise DataError(
-            "there is no such file" if missing else f"cannot be read as a photo ({error})",
-            where=path,
-            hint="Give --image a JPEG, PNG, WebP or TIFF file.",
-        ) from error
+    return read_image(path)

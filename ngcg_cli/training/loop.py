@@ -28,8 +28,12 @@ from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.training.course import LoopSettings
 from ngcg_cli.training.progress import progress
 from ngcg_cli.training.state import (
+    BEST,
+    LAST,
     METRICS_FILE,
     STATE_FILE,
+    check_out,
+    claim,
     keep_rows_until,
     load_state,
     save_state,
@@ -43,7 +47,6 @@ logger = logging.getLogger(__name__)
 Step = Callable[[nn.Module, Any], dict[str, float]]
 Validate = Callable[[nn.Module, int], dict[str, float]]
 Save = Callable[[nn.Module, Path, dict[str, float]], None]
-BEST, LAST = "best", "last"  # the folders that `save` fills
 
 
 @dataclass(frozen=True)
@@ -194,15 +197,10 @@ class _Run:
         return FitResult(self.done, time.monotonic() - began, self.metrics, self.best)
 
     def _start(self, resume: bool) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        found = (self.out / STATE_FILE).exists()
-        if found and not resume:
-            raise UsageError(
-                "this folder holds a run already",
-                where=self.out,
-                hint="Go on with --resume, or choose another --out.",
-            )
-        if found:
+        check_out(self.out, resume=resume)
+        if self.rank == 0:
+            claim(self.out)
+        if (self.out / STATE_FILE).exists():
             info = load_state(self.out, self.module, self.optimizer, self.average, self.identity)
             self.done, self.window = info["step"], info["window"]
             self.metrics, self.best = info["metrics"], info["best"]

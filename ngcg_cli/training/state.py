@@ -18,11 +18,64 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ngcg_cli.errors import ModelError, UsageError
+from ngcg_cli.errors import ModelError, NgcgError, UsageError
 
+RUN_FILE = "run.json"  # the sign that a folder is a run's: the first that is written
 STATE_FILE = "resume.safetensors"
 METRICS_FILE = "metrics.jsonl"
+BEST, LAST = "best", "last"  # the folders of checkpoints
 _FORMAT = 1
+_STAMP = "ngcg.json"  # in every checkpoint
+
+
+def check_out(out: Path, *, resume: bool = False) -> None:
+    """See that a run may write to `out`: there is nothing yet, or a run to go on with.
+
+    Raises:
+        UsageError: `out` is a file, holds what is no run, or holds a run and `resume` is off.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError("is a file", where=out, hint="Name a folder with --out.")
+    names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    if not names:
+        return
+    # Runs of earlier versions have no RUN_FILE.
+    ours = (out / RUN_FILE).is_file() or (out / STATE_FILE).is_file()
+    foreign = [
+        name
+        for name in ((BEST, LAST) if ours else names[:3])
+        if not ours or ((out / name).exists() and not (out / name / _STAMP).is_file())
+    ]
+    if foreign:
+        raise UsageError(
+            f"holds {', '.join(foreign)}, which no training run has written",
+            where=out,
+            hint="Name a new or an empty folder with --out.",
+        )
+    if (out / STATE_FILE).exists() and not resume:
+        raise UsageError(
+            "this folder holds a run already",
+            where=out,
+            hint="Go on with --resume, or choose another --out.",
+        )
+
+
+def claim(out: Path) -> None:
+    """Make `out` a run's folder; `check_out` has been asked before.
+
+    Raises:
+        NgcgError: nothing can be written there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not (out / RUN_FILE).exists():
+            (out / RUN_FILE).write_text(json.dumps({"format": _FORMAT}) + "\n")
+    except OSError as error:
+        raise NgcgError(
+            f"no run can be written here ({error.strerror})",
+            where=out,
+            hint="Name another folder with --out.",
+        ) from error
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:

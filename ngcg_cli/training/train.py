@@ -27,11 +27,11 @@ from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.training import gradcache
 from ngcg_cli.training.batches import Batch, PairBatches
 from ngcg_cli.training.course import LoopSettings, Precision
-from ngcg_cli.training.loop import BEST, LAST, FitResult, fit
-from ngcg_cli.training.loss import Temperature, gather, info_nce
+from ngcg_cli.training.loop import FitResult, fit
+from ngcg_cli.training.loss import Temperature, gather, info_nce, related
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
 from ngcg_cli.training.settings import LEARNING_RATES, TrainSettings
-from ngcg_cli.training.state import METRICS_FILE
+from ngcg_cli.training.state import BEST, LAST, METRICS_FILE, check_out
 from ngcg_cli.training.validation import Recall
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ def train(settings: TrainSettings, *, quiet: bool = False) -> TrainResult:
         NgcgError: in one of its kinds, with what, where and what to do.
     """
     began = time.monotonic()
+    check_out(settings.out, resume=settings.resume)
     with _processes() as (rank, world):
         data = _load(settings, settings.data, "train")
         val = _load(settings, settings.val, "test") if settings.val else None
@@ -195,6 +196,8 @@ class _Run:
         )
         cores = os.cpu_count() or 1
         self.workers = min(8, cores // 2) if settings.workers is None else settings.workers
+        encoder.tell_of_cut([caption for pair in data.pairs for caption in pair.captions])
+        self.told_alone = False
         self.recall: Recall | None = None
         if val is not None:
             self.recall = Recall(
@@ -258,6 +261,13 @@ class _Run:
                 return self.encoder.module.embed_images(pixels)
 
         keys = gather(batch.keys.to(device))
+        if not self.told_alone and self.rank == 0 and related(keys).all():
+            self.told_alone = True
+            logger.warning(
+                "a batch of %d pairs has no negatives, all are of one place, image or caption: "
+                "nothing can be learned from it",
+                len(keys),
+            )
 
         def loss(texts: Tensor, images: Tensor) -> Tensor:
             scale = module.temperature()
