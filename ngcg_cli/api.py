@@ -24,23 +24,31 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ngcg_cli.datasets import DataFormat, ImageType
+    from ngcg_cli.encoder.precision import PrecisionChoice
     from ngcg_cli.evaluation.report import Protocol, Report
     from ngcg_cli.training.train import TrainResult
 
 
-def open(index: StrPath, *, model: str | None = None, device: str = "auto") -> Places:
+def open(
+    index: StrPath,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    precision: PrecisionChoice = "auto",
+) -> Places:
     """Open an index to ask it for places.
 
     Args:
         index: the index folder.
         model: name or path, None for the index's own. It is loaded when the first query comes.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: what the model computes in; `auto` is the index's own.
 
     Raises:
         TileIndexError: there is no index, or it was made with another model.
     """
     (path,) = items.paths(index)
-    return Places(Finder(Path(path), model, device), path)
+    return Places(Finder(Path(path), model, device, precision), path)
 
 
 class Places:
@@ -173,6 +181,7 @@ def evaluate(
     intervals: bool = False,
     batch_size: int = 32,
     device: str = "auto",
+    precision: PrecisionChoice = "auto",
 ) -> Report:
     """Measure a model on a data set: what `ngcg eval` does, without a cache.
 
@@ -185,6 +194,7 @@ def evaluate(
         intervals: add 95 % bootstrap intervals.
         batch_size: images through the model at once.
         device: where the model runs.
+        precision: what it computes in.
 
     Returns:
         A report; its `figures` are what `ngcg eval --json` prints.
@@ -198,7 +208,7 @@ def evaluate(
 
     return run(
         _path(data),
-        functools.partial(load_model, model, device),
+        functools.partial(load_model, model, device, precision=precision),
         protocol=protocol,
         data_format=data_format,
         images=None if images is None else _path(images),

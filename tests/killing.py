@@ -1,8 +1,8 @@
 """`ngcg index` killed at random moments, with a query after each kill, and what is left of it.
 
-The processes come from a server that has imported the libraries and then forks: a run of
-`ngcg index` by itself takes some seconds of imports, in which there is nothing to be killed.
-`fork=False` starts the installed command each time instead.
+Each run is the installed command in a process of its own. None is forked from one that has imported
+the libraries: a fork keeps only the thread that called it, so whatever OpenMP's threads held then
+is held for ever.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -58,69 +56,18 @@ def next_name(index: Path) -> int:
         return 0
 
 
-class Runner:
-    """Runs `ngcg` in processes of their own, and kills them on time."""
-
-    def __init__(self, model: Path, fork: bool = True) -> None:
-        self._model = model
-        self._fork = fork
-
-    def __enter__(self) -> Self:
-        if self._fork:
-            self._server = subprocess.Popen(
-                [sys.executable, __file__, self._model],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        if self._fork:
-            with self._server:
-                assert self._server.stdin
-                self._server.stdin.close()
-
-    def run(self, words: list[str], moment: Moment | None = None) -> int:
-        """The exit status; -9 when it was killed at its moment."""
-        if self._fork:
-            assert self._server.stdin
-            assert self._server.stdout
-            order = [words, moment and vars(moment)]
-            print(json.dumps(order), file=self._server.stdin, flush=True)
-            return int(self._server.stdout.readline())
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("ngcg"), *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        if moment is None:
-            return process.wait()
-        process.returncode = moment.strike(process.pid)
-        return process.returncode
-
-
-def serve(model: str) -> None:
-    """Imports what a run needs, then runs a line of stdin after the other in a forked process."""
-    from ngcg_cli.app import run
-    from ngcg_cli.encoder.checkpoint import load_encoder
-
-    load_encoder(model, "cpu")
-    for line in sys.stdin:
-        words, moment = json.loads(line)
-        pid = os.fork()
-        if not pid:
-            null = os.open(os.devnull, os.O_RDWR)
-            for stream in range(3):
-                os.dup2(null, stream)
-            os._exit(run(words))
-        if moment is None:
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        else:
-            status = Moment(**moment).strike(pid)
-        print(status, flush=True)
+def run(words: list[str], moment: Moment | None = None) -> int:
+    """The exit status of a command line of `ngcg`; -9 when it was killed at its moment."""
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("ngcg"), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    if moment is None:
+        return process.wait()
+    process.returncode = moment.strike(process.pid)
+    return process.returncode
 
 
 Tiles = dict[tuple[str, tuple[int, ...]], np.ndarray]
@@ -166,9 +113,7 @@ class Story:
     moments: list[list[int]] = field(default_factory=list)
 
 
-def tell_kills(
-    runner: Runner, rasters: Path, model: Path, folder: Path, kills: int, seed: int
-) -> Story:
+def tell_kills(rasters: Path, model: Path, folder: Path, kills: int, seed: int) -> Story:
     """Index `rasters` with `kills` kills on the way, again and again until there were so many.
 
     Asserts that after each kill the index answers a query from whole tiles of the undisturbed run,
@@ -179,7 +124,7 @@ def tell_kills(
     def index(to: Path, moment: Moment | None = None) -> int:
         words = ["index", str(rasters), "--index", str(to), "--model", str(model)]
         cut = ["--tile", "16px", "--overlap", "0", "--block", "8", "-q"]
-        return runner.run([*words, *cut], moment)
+        return run([*words, *cut], moment)
 
     began = time.monotonic()
     assert index(folder / "undisturbed") == 0
@@ -215,7 +160,7 @@ def tell_kills(
             0 < sum(p == path for p, _ in tiles) < count for path, count in of_source.items()
         )
         query = ["query", "a pond", "--index", str(disturbed), "-q"]
-        assert runner.run(query) == (0 if (disturbed / "manifest.json").exists() else 1)
+        assert run(query) == (0 if (disturbed / "manifest.json").exists() else 1)
     assert index(disturbed) == 0
     tiles = stored(disturbed)
     assert tiles.keys() == truth.keys()
@@ -234,7 +179,3 @@ def _left_over(index: Path) -> bool:
     named = {s["name"] for source in manifest["sources"] for s in source["segments"]}
     files = [*(index / "tiles").glob("*"), *(index / "vectors").glob("*")]
     return any(file.stem not in named for file in files)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1])

@@ -100,7 +100,9 @@ def test_recall_agrees_with_the_encoder_and_a_sort(ngcg, data, encoder):
         "text_to_image",
         "image_to_text",
         "mean",
+        "precision",
     ]
+    assert figures["precision"] == "float32"
     assert figures["text_to_image"] == to_image
     assert figures["image_to_text"] == to_text
     assert (figures["protocol"], figures["images"], figures["captions"]) == ("recall", 6, 12)
@@ -251,8 +253,9 @@ def test_cvg_text_versions_and_image_types(ngcg, tmp_path):
     status, out, err = ngcg("eval", tmp_path / "Tokyo-mixed", "--json")
     assert status == 0, err
     figures = json.loads(out)
-    assert list(figures) == ["overall", "panorama", "single_view"]
-    assert [figures[view]["count"] for view in figures] == [3, 2, 1]
+    views = ["overall", "panorama", "single_view"]
+    assert list(figures) == [*views, "precision"]
+    assert [figures[view]["count"] for view in views] == [3, 2, 1]
     assert list(figures["overall"]) == [
         *("R@1", "R@5", "R@10", "L@50", "L@100", "L@150", "deviation_km", "count")
     ]
@@ -308,6 +311,7 @@ def test_places_against_an_index(ngcg, index, tmp_path):
         "L@100": 50.0,
         "L@150": 100.0,
         "median_error_m": 55.6,  # of 0, 0, 111.19 and 111.19
+        "precision": "float32",
     }
     rows = tmp_path / "rows.csv"
     assert ngcg("eval", places, "--index", index, "--per-query", rows)[0] == 0

@@ -95,11 +95,11 @@ def test_two_first_runs_at_once(
     first, calls = ngcg(*args[:3], tmp_path / "other", *args[4:]), []
     assert first.status == 0
 
-    def load_late(*given: Any) -> Any:
+    def load_late(*given: Any, **more: Any) -> Any:
         calls.append(given)
         if len(calls) == 1:
             (tmp_path / "other").rename(tmp_path / "ix")
-        return models.load_model(*given)
+        return models.load_model(*given, **more)
 
     monkeypatch.setattr(indexing, "load_model", load_late)
     second = ngcg(*args, "--wait", "--json")

@@ -412,7 +412,7 @@ def test_a_fresh_encoder_round_trips(
 def test_a_sixteen_bit_base_takes_a_float32_adapter(fake_backbone: Path, tmp_path: Path) -> None:
     """As on a GPU: the base in bfloat16, adapter and pooling trained in float32."""
     encoder = load_encoder(
-        fake_backbone, "cpu", pooling="query", trainable=True, dtype=torch.bfloat16
+        fake_backbone, "cpu", pooling="query", trainable=True, precision="bfloat16"
     )
     add_lora(encoder.module)
     trained = {n: p.dtype for n, p in encoder.module.named_parameters() if p.requires_grad}
@@ -422,7 +422,7 @@ def test_a_sixteen_bit_base_takes_a_float32_adapter(fake_backbone: Path, tmp_pat
     folder = save_checkpoint(encoder, tmp_path / "out")
     # 8 bits of mantissa in every layer of the base.
     np.testing.assert_allclose(_vectors(load_encoder(folder, "cpu")), _vectors(encoder), atol=0.05)
-    again = load_encoder(folder, "cpu", trainable=True, dtype=torch.bfloat16)
+    again = load_encoder(folder, "cpu", trainable=True, precision="bfloat16")
     assert {n: p.dtype for n, p in again.module.named_parameters() if p.requires_grad} == trained
     np.testing.assert_array_equal(_vectors(again), _vectors(encoder))
 

@@ -196,23 +196,9 @@ def test_a_bundled_adapter_of_another_base_is_refused(
         load_encoder("tiny", "cpu")
 
 
-def test_sixteen_bits_are_taken_only_where_they_were_measured_to_pay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    cpu = torch.device("cpu")
-    for native, gain, want in (
-        (False, 9.0, torch.float32),
-        (True, 1.1, torch.float32),
-        (True, 2.0, torch.bfloat16),
-    ):
-        monkeypatch.setattr(weights, "_native_bfloat16", lambda native=native: native)
-        monkeypatch.setattr(weights, "_gain", lambda dtype, gain=gain: gain)
-        assert weights.inference_dtype(cpu) == want
-
-
 def test_sixteen_bits_through_the_tower_agree_with_float32(folder: Path) -> None:
     exact, rounded = (
-        _vectors(load_encoder(folder, "cpu", dtype=dtype))
-        for dtype in (torch.float32, torch.bfloat16)
+        _vectors(load_encoder(folder, "cpu", precision=precision))
+        for precision in ("float32", "bfloat16")
     )
     assert (exact * rounded).sum(1).min() > 0.99

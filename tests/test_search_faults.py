@@ -19,7 +19,7 @@ from test_search import MODEL, row_of_tiles, source, unit
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search import Block, TileIndex, ranking
 from ngcg_cli.search.files import PARTIAL
-from ngcg_cli.search.format import MANIFEST
+from ngcg_cli.search.format import MANIFEST, VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -245,7 +245,7 @@ def test_an_index_of_format_1_opens_and_is_upgraded(tmp_path: Path) -> None:
     assert [r.up_to_date(source(r.path)) for r in old.sources()] == [True, True]
     assert {hit.source for hit in old.search(unit(1), bbox=(19, 49, 21, 51))[0]} == {"b"}
     old.put(source("c"), row_of_tiles(1, west=60), unit(1))
-    assert json.loads(path.read_text())["version"] == 2
+    assert json.loads(path.read_text())["version"] == VERSION
     assert state(old) == {**STATES[0], "c": 1}
 
 

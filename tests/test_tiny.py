@@ -64,6 +64,22 @@ def test_a_true_place_comes_first(
     assert any(west <= lon <= east and south <= lat <= north for lon, lat in true_at)
 
 
+def test_the_readmes_example_is_what_comes_out(
+    town_index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On any CPU: a score that depends on the machine is nobody's score."""
+    readme = (ROOT / "README.md").read_text()
+    (shown,) = (json.loads(line) for line in readme.splitlines() if line.startswith('{"query"'))
+    args = ["--index", str(town_index), "-k", "1", "--format", "jsonl"]
+    assert run(["query", shown["query"], *args]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() >= shown.keys()
+    assert round(found["score"], 6) == shown["score"]
+    assert Path(found["source"]).parts[-3:] == Path(shown["source"]).parts[-3:]
+    for key in ("rank", "lon", "lat", "bbox", "window"):
+        assert found[key] == shown[key]
+
+
 def test_the_towns_captions_find_their_places(
     town_index: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

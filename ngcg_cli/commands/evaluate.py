@@ -11,7 +11,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ngcg_cli.commands.options import DeviceOption, IndexOption, JsonOption, ModelOption
+from ngcg_cli.commands.options import (
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    ModelOption,
+    PrecisionOption,
+)
 from ngcg_cli.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -109,6 +115,7 @@ def evaluate(
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Images embedded at once.")
     ] = 32,
@@ -141,7 +148,7 @@ def evaluate(
     with LiveProgress() as progress:
         outcome = run(
             data,
-            functools.partial(load_model, model, device),
+            functools.partial(load_model, model, device, precision=precision),
             protocol=protocol,
             data_format=data_format,
             images=images,

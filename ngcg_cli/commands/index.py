@@ -12,7 +12,13 @@ from typing import Annotated
 
 import typer
 
-from ngcg_cli.commands.options import DeviceOption, IndexModelOption, IndexOption, JsonOption
+from ngcg_cli.commands.options import (
+    DeviceOption,
+    IndexModelOption,
+    IndexOption,
+    IndexPrecisionOption,
+    JsonOption,
+)
 from ngcg_cli.journeys import defaults
 
 
@@ -76,6 +82,7 @@ def index(
     index: IndexOption = Path("ngcg-index"),
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
+    precision: IndexPrecisionOption = "auto",
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Tiles embedded at once.")
     ] = defaults.BATCH,
@@ -105,6 +112,7 @@ def index(
             overlap=overlap,
             min_valid=min_valid,
             device=device,
+            precision=precision,
             batch_size=batch_size,
             block_tiles=block,
             force=force,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ngcg_cli.encoder.precision import PrecisionChoice
 from ngcg_cli.output import terminal
 
 DEFAULT_INDEX = Path("ngcg-index")
@@ -41,6 +42,21 @@ IndexModelOption = Annotated[
 DeviceOption = Annotated[
     str,
     typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs."),
+]
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        help="What the model computes in; auto is bfloat16 on CUDA, else float32.",
+    ),
+]
+IndexPrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        help="What the model computes in; auto is the index's own, for a new one bfloat16 on CUDA, "
+        "else float32.",
+    ),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout when done.")

@@ -8,7 +8,12 @@ from typing import Annotated
 
 import typer
 
-from ngcg_cli.commands.options import DeviceOption, IndexModelOption, IndexOption
+from ngcg_cli.commands.options import (
+    DeviceOption,
+    IndexModelOption,
+    IndexOption,
+    IndexPrecisionOption,
+)
 from ngcg_cli.commands.places import BoundingBox, parse_bbox, parse_near
 from ngcg_cli.errors import UsageError
 from ngcg_cli.output.formats import HitFormat
@@ -88,6 +93,7 @@ def query(
     index: IndexOption = Path("ngcg-index"),
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
+    precision: IndexPrecisionOption = "auto",
 ) -> None:
     """Find the places that a sentence, or a photo, describes.
 
@@ -118,6 +124,7 @@ def query(
         index,
         model,
         device,
+        precision,
         top=top,
         bbox=bbox,
         near=None if near is None or within is None else (*near, within),

@@ -28,17 +28,17 @@ from ngcg_cli.encoder.lora import (
     merge_lora,
 )
 from ngcg_cli.encoder.module import POOLINGS, Pooling
+from ngcg_cli.encoder.precision import Precision, PrecisionChoice, settle
 from ngcg_cli.encoder.weights import (
     Source,
     digest_weights,
-    inference_dtype,
     load_base,
     pick_device,
     read_json,
     resolve,
     weight_files,
 )
-from ngcg_cli.errors import ModelError
+from ngcg_cli.errors import ModelError, UsageError
 
 FORMAT = 1
 STAMP = "ngcg.json"
@@ -46,6 +46,10 @@ STAMP = "ngcg.json"
 BUNDLED_ADAPTER = "adapter"
 _POOLING = "pooling.safetensors"
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+}
 
 
 def load_encoder(
@@ -54,7 +58,7 @@ def load_encoder(
     *,
     pooling: Pooling | None = None,
     trainable: bool = False,
-    dtype: torch.dtype | None = None,
+    precision: PrecisionChoice = "auto",
 ) -> Encoder:
     """The encoder that a `--model` means.
 
@@ -65,15 +69,15 @@ def load_encoder(
         pooling: for a backbone that states none; by default what `ngcg.json` says, else `eos`.
         trainable: for training: nothing is frozen, and a LoRA checkpoint's adapter is left
             unmerged, so that its training can go on.
-        dtype: of the weights; by default bfloat16 on CUDA for inference, else float32.
+        precision: of the weights; auto is bfloat16 on CUDA for inference, else float32.
 
     Raises:
         ModelError: unknown, unreachable, damaged, or not fitting its base model.
-        UsageError: no such device.
+        UsageError: no such device, or a precision that torch does not compute in.
     """
     name = str(name_or_path)
     place = pick_device(device)
-    dtype = dtype or (torch.float32 if trainable else inference_dtype(place))
+    dtype = _dtype(settle(precision, "cpu" if trainable else place.type))
     folder = Path(name).expanduser()
     if (folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
@@ -88,6 +92,15 @@ def load_encoder(
         encoder.module.to(dtype).requires_grad_(False)
     encoder.module.eval()
     return encoder
+
+
+def _dtype(precision: Precision) -> torch.dtype:
+    if precision not in _DTYPES:
+        raise UsageError(
+            f"precision {precision} is not available for this model",
+            hint="Use --precision float32 or bfloat16.",
+        )
+    return _DTYPES[precision]
 
 
 def _require_model(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ from ngcg_cli import items
 from ngcg_cli.encoder.backbones import Backbone, derive_backbone
 from ngcg_cli.encoder.module import EncoderModule, Pooling
 from ngcg_cli.encoder.pixels import normalise, resize_images
+from ngcg_cli.encoder.precision import Precision
 from ngcg_cli.encoder.streams import encode_batches, share
 from ngcg_cli.encoder.tokens import TextTokenizer
 from ngcg_cli.errors import ModelError
@@ -62,6 +64,11 @@ class Encoder:
         return next(self.module.parameters()).device
 
     @property
+    def precision(self) -> str:
+        """What the model computes in, as `--precision` names it."""
+        return str(self.module.dtype).removeprefix("torch.")
+
+    @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of weights, tokenizer, prompts, pooling and image settings.
 
@@ -86,6 +93,26 @@ class Encoder:
     @weights_digest.setter
     def weights_digest(self, digest: str) -> None:
         self._weights_digest = digest
+
+    def rounded(self, precision: Precision) -> Encoder:
+        """What a checkpoint of this encoder computes with once it is loaded in `precision`.
+
+        A copy where that differs: an adapter is merged in float32, then all weights are rounded.
+        """
+        if precision == self.precision:
+            return self
+        module = copy.deepcopy(self.module)
+        if module.adapter is not None:
+            module.base = module.adapter.merge_and_unload()
+            module.set_adapter(None)
+        module.to(getattr(torch, precision)).requires_grad_(False).eval()
+        return Encoder(
+            module,
+            self.tokenizer,
+            self.backbone,
+            name=self.name,
+            weights_digest=self._weights_digest,
+        )
 
     def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, L) int64 ids with [EOS] appended (at most 300, [EOS] kept) and attention mask."""

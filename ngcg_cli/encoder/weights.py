@@ -9,10 +9,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from math import isqrt
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -28,8 +26,6 @@ _OFFLINE = (
 #: Weight files up to this size are hashed whole, larger ones in blocks spread over them.
 _WHOLE = 64 << 20
 _BLOCK = 1 << 20
-#: Less gain than this is not worth vectors that are rounded.
-_WORTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -60,40 +56,6 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
             f"device '{device}' is not available", hint="Use --device auto or cpu."
         ) from error
     return picked
-
-
-def inference_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA, and on a CPU that computes with it faster; float32 elsewhere.
-
-    On a CPU without bfloat16 instructions torch imitates them, ten times slower; those that have
-    them are measured, for a few milliseconds. (int8 is not among the choices: see
-    `tests/bench/precision.py` for what it would bring.)
-    """
-    if device.type == "cuda":
-        return torch.bfloat16
-    if device.type == "cpu" and _native_bfloat16() and _gain(torch.bfloat16) > _WORTH:
-        return torch.bfloat16
-    return torch.float32
-
-
-def _native_bfloat16() -> bool:
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
-@cache
-def _gain(dtype: torch.dtype) -> float:
-    """How many times faster than float32 a matrix product of an encoder's size is."""
-    seconds = []
-    for kind in (torch.float32, dtype):
-        left, right = torch.ones(256, 1024, dtype=kind), torch.ones(1024, 1024, dtype=kind)
-        times = []
-        for _ in range(5):
-            began = perf_counter()
-            left @ right
-            times.append(perf_counter() - began)
-        seconds.append(min(times))
-    return seconds[0] / seconds[1]
 
 
 def resolve(name_or_path: str, revision: str | None = None) -> Source:

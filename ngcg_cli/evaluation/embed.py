@@ -30,7 +30,7 @@ _CAPTIONS_AT_ONCE = 2048
 # Images decoded ahead of the model, in batches.
 _BATCHES_AHEAD = 2
 # Part of every key: raise it when pixels or vectors come to be made in another way.
-_VERSION = 1
+_VERSION = 2
 
 
 class EmbeddingCache:
@@ -94,7 +94,7 @@ def embed_captions(
     places: dict[str, int] = {}
     rows = np.array([places.setdefault(caption, len(places)) for caption in captions], np.int64)
     texts = list(places)
-    key = _key(encoder.fingerprint, "captions", texts)
+    key = _key(encoder, "captions", texts)
     vectors = cache.load(key, (len(texts), encoder.dim))
     if vectors is not None:
         logger.info("captions: %s cached embeddings from %s", f"{len(texts):,}", cache.folder)
@@ -123,7 +123,7 @@ def embed_images(
     Such images are told to `failures` (and tried again when the others come from the cache).
     Threads decode while the model computes.
     """
-    key = _key(encoder.fingerprint, "images", [_file_facts(image) for image in images])
+    key = _key(encoder, "images", [_file_facts(image) for image in images])
     shape = (len(images), encoder.dim)
     vectors = cache.load(key, shape)
     if vectors is None:
@@ -191,8 +191,9 @@ def _file_facts(path: Path) -> list[Any]:
     return [os.path.abspath(path), facts.st_size, facts.st_mtime_ns]
 
 
-def _key(fingerprint: str, kind: str, facts: Sequence[Any]) -> str:
-    digest = hashlib.sha256(f"{_VERSION} {fingerprint} {kind}\n".encode())
+def _key(encoder: Encoder, kind: str, facts: Sequence[Any]) -> str:
+    model = f"{encoder.fingerprint} {encoder.precision}"
+    digest = hashlib.sha256(f"{_VERSION} {model} {kind}\n".encode())
     for fact in facts:
         digest.update(json.dumps(fact).encode() + b"\n")
     return digest.hexdigest()

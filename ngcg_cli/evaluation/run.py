@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +135,7 @@ def evaluate(
             intervals=intervals,
             progress=progress.advance,
         )
-    return Outcome(report, failures.reasons)
+    return _told(report, failures.reasons, encoder)
 
 
 def _is_places(data: Path, protocol: Protocol, data_format: DataFormat) -> bool:
@@ -188,4 +188,10 @@ def _places(
     vectors = embed_captions(encoder, texts, cache, progress.advance)
     progress.start("ranking", len(texts))
     report = places(rows, vectors, index, intervals=intervals, progress=progress.advance)
-    return Outcome(report, {})
+    return _told(report, {}, encoder)
+
+
+def _told(report: Report, unreadable: dict[Path, str], encoder: Encoder) -> Outcome:
+    """The figures, and what the model computed in: another precision moves them a little."""
+    figures = {**report.figures, "precision": encoder.precision}
+    return Outcome(replace(report, figures=figures), unreadable)

@@ -18,7 +18,14 @@ from ngcg_cli.errors import RasterError, UsageError
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys import defaults
 from ngcg_cli.journeys.committing import Committer, Done
-from ngcg_cli.journeys.model import BUNDLED, load_model, model_name, refuse_other_name, stamp
+from ngcg_cli.journeys.model import (
+    BUNDLED,
+    load_model,
+    model_name,
+    refuse_other_name,
+    refuse_other_precision,
+    stamp,
+)
 from ngcg_cli.journeys.planning import Job, Plan, SourceReport, Status, make_plan
 from ngcg_cli.journeys.reading import CHUNK, Chunk, read_ahead
 from ngcg_cli.progress import Progress
@@ -26,6 +33,7 @@ from ngcg_cli.search import TileIndex
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
+    from ngcg_cli.encoder.precision import PrecisionChoice
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +84,7 @@ def index_sources(
     overlap: float | None = None,
     min_valid: float | None = None,
     device: str = "auto",
+    precision: PrecisionChoice = "auto",
     batch_size: int = defaults.BATCH,
     block_tiles: int = defaults.BLOCK_TILES,
     force: bool = False,
@@ -97,6 +106,7 @@ def index_sources(
         overlap: fraction of a tile shared with the next; None likewise, else 0.25.
         min_valid: least share of valid pixels for a tile to be taken; None likewise, else 0.25.
         device: where the model runs.
+        precision: what the model computes in; `auto` is the index's own, else the device's.
         batch_size: tiles embedded at once.
         block_tiles: tiles committed at once.
         force: index also what is unchanged.
@@ -121,7 +131,7 @@ def index_sources(
         plan = make_plan(names, index, settings, force=force, prune=prune, progress=progress)
         report.sources = plan.reports
         report.model = index.model.name if index is not None else model_name(model or BUNDLED)
-        encoder = load_model(model, device, index) if plan.jobs else None
+        encoder = load_model(model, device, index, precision=precision) if plan.jobs else None
         if index is not None:
             _work(plan, index, encoder, batch_size, block_tiles, progress, report)
         elif encoder is not None:
@@ -129,6 +139,7 @@ def index_sources(
             with index.writing(wait=wait):
                 if index.sources():  # another run has made it, and done its work
                     refuse_other_name(model, index)
+                    refuse_other_precision(precision, index)
                     return run(index)
                 _work(plan, index, encoder, batch_size, block_tiles, progress, report)
         if index is not None:
@@ -137,6 +148,7 @@ def index_sources(
     if TileIndex.exists(index_path):
         index = TileIndex.open(index_path)
         refuse_other_name(model, index)
+        refuse_other_precision(precision, index)
         # Planned only now: a writer that was waited for has done part of the work.
         with index.writing(wait=wait):
             run(index)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 from ngcg_cli.errors import ModelError, TileIndexError
 from ngcg_cli.search import ModelStamp, TileIndex
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
+    from ngcg_cli.encoder.precision import PrecisionChoice
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = "tiny"
 
@@ -24,13 +29,20 @@ def model_name(model: str) -> str:
     return model
 
 
-def load_model(model: str | None, device: str, index: TileIndex | None = None) -> Encoder:
+def load_model(
+    model: str | None,
+    device: str,
+    index: TileIndex | None = None,
+    *,
+    precision: PrecisionChoice = "auto",
+) -> Encoder:
     """The encoder for an index: the one asked for, else the one that the index remembers.
 
     Args:
         model: name or path, None for the index's own (`tiny` for a new index).
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         index: the index it has to fit, if there is one yet.
+        precision: what it computes in; `auto` is the index's own, where there is one.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -38,12 +50,14 @@ def load_model(model: str | None, device: str, index: TileIndex | None = None) -
     """
     if index is not None:
         refuse_other_name(model, index)
+        if precision == "auto":
+            precision = cast("PrecisionChoice", index.model.precision)
     wanted = model or (index.model.name if index else BUNDLED)
 
     from ngcg_cli.encoder.checkpoint import load_encoder
 
     try:
-        encoder = load_encoder(wanted, device)
+        encoder = load_encoder(wanted, device, precision=precision)
     except ModelError as error:
         if model is None and index is not None:
             raise ModelError(
@@ -53,13 +67,31 @@ def load_model(model: str | None, device: str, index: TileIndex | None = None) -
             ) from error
         raise
     if index is not None:
-        index.check_model(stamp(encoder, model or index.model.name))
+        # A question may be computed otherwise than the tiles: that moves scores in the third digit.
+        asking = replace(stamp(encoder, model or index.model.name), precision=index.model.precision)
+        index.check_model(asking)
+    logger.debug("%s computes in %s on %s", wanted, encoder.precision, encoder.device)
     return encoder
 
 
 def stamp(encoder: Encoder, model: str) -> ModelStamp:
     """What an index keeps of its model."""
-    return ModelStamp(name=model_name(model), fingerprint=encoder.fingerprint, dim=encoder.dim)
+    return ModelStamp(
+        name=model_name(model),
+        fingerprint=encoder.fingerprint,
+        dim=encoder.dim,
+        precision=encoder.precision,
+    )
+
+
+def refuse_other_precision(precision: PrecisionChoice, index: TileIndex) -> None:
+    """Refuses to add vectors of another precision than the index's; `auto` is the index's own.
+
+    Raises:
+        TileIndexError: both are named.
+    """
+    if precision != "auto":
+        index.check_precision(precision)
 
 
 def refuse_other_name(model: str | None, index: TileIndex) -> None:

@@ -15,6 +15,7 @@ from ngcg_cli.search import Hit, TileIndex
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
+    from ngcg_cli.encoder.precision import PrecisionChoice
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Finder:
         index: the index folder.
         model: name or path, None for the index's own.
         device: where the model runs.
+        precision: what the model computes in; `auto` is the index's own.
         filters: what `TileIndex.search` takes: top, bbox, near, exact, keep_overlaps. The methods
             take them too, for their own queries.
 
@@ -45,16 +47,24 @@ class Finder:
         TileIndexError: there is no index, or it was made with another model.
     """
 
-    def __init__(self, index: Path, model: str | None, device: str, **filters: Any) -> None:
+    def __init__(
+        self,
+        index: Path,
+        model: str | None,
+        device: str,
+        precision: PrecisionChoice = "auto",
+        **filters: Any,
+    ) -> None:
         self.index = TileIndex.open(index)
         self._model = model
         self._device = device
+        self._precision = precision
         self._filters = filters
         refuse_other_name(model, self.index)
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_model(self._model, self._device, self.index)
+        return load_model(self._model, self._device, self.index, precision=self._precision)
 
     def of_texts(self, blocks: Iterable[Sequence[str]], **filters: Any) -> Iterator[Answer]:
         """Answers in the order of the queries, each block embedded and searched together."""

@@ -19,6 +19,7 @@ def info_text(report: Mapping[str, Any]) -> str:
     facts = {
         "index": report["index"],
         "model": f"{report['model']} ({report['dim']} dimensions, {report['fingerprint'][:12]})",
+        "precision": report["precision"],
         "format": f"{report['format']}{old}",
         "sources": _sources(report["sources"]),
         "tiles": f"{report['tiles']:,}",

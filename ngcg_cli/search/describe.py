@@ -48,6 +48,7 @@ def describe(index: TileIndex, check: bool = False) -> dict[str, Any]:
         "model": manifest.model.name,
         "fingerprint": manifest.model.fingerprint,
         "dim": manifest.model.dim,
+        "precision": manifest.model.precision,
         "tiles": sum(source.tiles for source in manifest.sources),
         "bbox": extent(np.array(known)) if known else None,
         "bytes": sum(record.bytes for record in manifest.files().values()),

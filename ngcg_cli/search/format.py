@@ -21,8 +21,8 @@ MANIFEST = "manifest.json"
 # The manifest before the last commit, for the day that the disk spoils the last one.
 PREVIOUS = "manifest.previous.json"
 FORMAT = "ngcg-index"
-VERSION = 2
-READABLE = (1, 2)
+VERSION = 3
+READABLE = (1, 2, 3)
 
 _NAME = re.compile(r"\d{6,}")  # also keeps a hostile manifest from pointing out of the folder
 
@@ -35,15 +35,20 @@ class ModelStamp:
         name: what the user calls it.
         fingerprint: hash of its config, weights and prompts: equal means the same vectors.
         dim: width of its vectors.
+        precision: what they were computed in; float32 in an index of format 2 or before, which did
+            not say.
     """
 
     name: str
     fingerprint: str
     dim: int
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise ValueError(f"a model of {self.dim} dimensions")
+        if not re.fullmatch(r"[a-z0-9]{1,16}", self.precision):
+            raise ValueError(f"a model with the precision {self.precision!r}")
 
 
 @dataclass(frozen=True)

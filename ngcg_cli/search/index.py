@@ -141,6 +141,7 @@ class TileIndex:
         """
         mine = self.model
         if (mine.fingerprint, mine.dim) == (model.fingerprint, model.dim):
+            self.check_precision(model.precision)
             return
 
         def described(stamp: ModelStamp) -> str:
@@ -151,6 +152,19 @@ class TileIndex:
             where=self.path,
             hint="Give --model the one it was made with, or index into another folder.",
         )
+
+    def check_precision(self, precision: str) -> None:
+        """See that new vectors would be computed as those in the index were.
+
+        Raises:
+            TileIndexError: they would not; both precisions are named.
+        """
+        if precision != self.model.precision:
+            raise TileIndexError(
+                f"was made in the precision {self.model.precision}, not in {precision}",
+                where=self.path,
+                hint="Leave --precision away, or index into another folder.",
+            )
 
     def verify(self) -> list[str]:
         """Read every file and compare it with its checksum; return what is wrong, one line each.

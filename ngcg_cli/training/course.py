@@ -12,7 +12,7 @@ import torch
 from ngcg_cli.errors import UsageError
 
 Schedule = Literal["linear", "cosine"]
-Precision = Literal["float32", "bfloat16"]
+TrainPrecision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LoopSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 1.0
     seed: int = 0
-    precision: Precision = "float32"
+    precision: TrainPrecision = "float32"
     ema: float | None = None
     log_every: int = 10
     save_every: int = 500

@@ -11,7 +11,7 @@ from ngcg_cli.datasets.pairs import DataFormat, ImageType
 from ngcg_cli.encoder.module import Pooling
 from ngcg_cli.errors import UsageError
 from ngcg_cli.training.augment import AUGMENTATIONS, Augmentation, check
-from ngcg_cli.training.course import Precision, Schedule
+from ngcg_cli.training.course import Schedule, TrainPrecision
 from ngcg_cli.training.loss import Direction
 
 Tuning = Literal["lora", "full"]
@@ -78,7 +78,7 @@ class TrainSettings:
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
-    precision: Precision | Literal["auto"] = "auto"
+    precision: TrainPrecision | Literal["auto"] = "auto"
     augment: Sequence[Augmentation] = AUGMENTATIONS
     gradient_checkpointing: bool = False
     log_every: int = 10

@@ -23,10 +23,11 @@ from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.lora import LoraSettings, adapter_settings, add_lora
 from ngcg_cli.encoder.pixels import normalise
+from ngcg_cli.encoder.precision import settle
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.training import gradcache
 from ngcg_cli.training.batches import Batch, PairBatches
-from ngcg_cli.training.course import LoopSettings, Precision
+from ngcg_cli.training.course import LoopSettings, TrainPrecision
 from ngcg_cli.training.loop import FitResult, fit
 from ngcg_cli.training.loss import Temperature, gather, info_nce, related
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
@@ -127,7 +128,7 @@ def prepare(settings: TrainSettings) -> Encoder:
         _device(settings.device),
         pooling=settings.pooling,
         trainable=lora,
-        dtype=torch.float32,
+        precision="float32",
     )
     module = encoder.module
     if settings.pooling not in (None, module.pooling):
@@ -206,6 +207,7 @@ class _Run:
                 encoder,
                 workers=self.workers,
                 batch_size=settings.micro_batch or 32,
+                precision=self.loop.precision,
             )
         # What a resumed run must share with the first, beside the loop's own settings.
         self.identity = {
@@ -309,10 +311,9 @@ class _Run:
     def _lora(self) -> dict[str, Any]:
         return adapter_settings(self.encoder.module.adapter)
 
-    def _precision(self) -> Precision:
-        if self.settings.precision != "auto":
-            return self.settings.precision
-        return "bfloat16" if self.encoder.device.type == "cuda" else "float32"
+    def _precision(self) -> TrainPrecision:
+        settled = settle(self.settings.precision, self.encoder.device.type)
+        return "bfloat16" if settled == "bfloat16" else "float32"
 
 
 def _plain(value: Any) -> Any:

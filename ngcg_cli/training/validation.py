@@ -13,6 +13,7 @@ from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.backbones import Backbone
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.pixels import resize_images
+from ngcg_cli.encoder.precision import Precision
 from ngcg_cli.errors import DataError
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.stream import stream
@@ -31,6 +32,8 @@ class Recall:
         encoder: its module is the one in training.
         workers: processes that decode images.
         batch_size: rows through the model at once.
+        precision: what it computes in: that of the training, so that `ngcg eval` with the same
+            `--precision` finds the same figures.
     """
 
     def __init__(
@@ -41,15 +44,18 @@ class Recall:
         *,
         workers: int = 0,
         batch_size: int = 32,
+        precision: Precision = "float32",
     ) -> None:
         self.blocks = _Blocks(pairs, encoder.backbone)
         self.encoder = encoder
         self.workers = workers
         self.batch_size = batch_size
         self.failures = failures
+        self.precision: Precision = precision
 
     def __call__(self) -> dict[str, float]:
         """Embed everything anew and rank it."""
+        encoder = self.encoder.rounded(self.precision)
         kept: list[Pair] = []
         parts = []
         for images, pairs, broken in stream(self.blocks, 0, len(self.blocks), self.workers):
@@ -59,9 +65,9 @@ class Recall:
                 self.failures.add(path, reason)
             if pairs:
                 kept += pairs
-                parts.append(self.encoder.encode_images(images, self.batch_size))
+                parts.append(encoder.encode_images(images, self.batch_size))
         texts = [caption for pair in kept for caption in pair.captions]
-        vectors = self.encoder.encode_texts(texts, self.batch_size)
+        vectors = encoder.encode_texts(texts, self.batch_size)
         figures = recall(kept, np.concatenate(parts), vectors).figures
         flat = {
             f"{short} {name}": value

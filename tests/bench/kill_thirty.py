@@ -1,6 +1,6 @@
 """The installed `ngcg index`, killed at thirty random moments, with a query after each.
 
-    python tests/bench/kill_thirty.py [--kills 30] [--seed 0] [--fork]
+    python tests/bench/kill_thirty.py [--kills 30] [--seed 0]
 
 Over drawn rasters and a small model with random weights. Each kill must leave an index that opens,
 answers, and holds whole tiles of an undisturbed run, each once and none lost again; each run that
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from killing import Runner, tell_kills
+from killing import tell_kills
 from samples import write_raster
 from small_models import write_smolvlm
 
@@ -29,7 +29,6 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", type=Path, help="a model folder; by default one is drawn")
-    parser.add_argument("--fork", action="store_true", help="fork runs from one warm process")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -39,8 +38,7 @@ def main() -> None:
             write_smolvlm(model)
         for seed in range(6):
             write_raster(folder / "rasters" / f"{seed}.tif", seed, west=500_000.0 + 500 * seed)
-        with Runner(model, fork=args.fork) as runner:
-            story = tell_kills(runner, folder / "rasters", model, folder, args.kills, args.seed)
+        story = tell_kills(folder / "rasters", model, folder, args.kills, args.seed)
     print(json.dumps({"kills": args.kills, "seed": args.seed, **asdict(story)}))
 
 

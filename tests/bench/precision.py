@@ -36,9 +36,9 @@ def main() -> None:
     coarse = rng.integers(0, 256, (TILES, 16, 16, 3), dtype=np.uint8)  # blobs rather than noise
     images = coarse.repeat(14, axis=1).repeat(14, axis=2)
     ways = {
-        "float32": load_encoder(model, "cpu", dtype=torch.float32),
-        "bfloat16": load_encoder(model, "cpu", dtype=torch.bfloat16),
-        "int8 (linear layers)": _int8(load_encoder(model, "cpu", dtype=torch.float32)),
+        "float32": load_encoder(model, "cpu", precision="float32"),
+        "bfloat16": load_encoder(model, "cpu", precision="bfloat16"),
+        "int8 (linear layers)": _int8(load_encoder(model, "cpu", precision="float32")),
     }
     best: dict[str, float] = {}
     vectors: dict[str, np.ndarray] = {}
