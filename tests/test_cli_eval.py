@@ -343,6 +343,7 @@ def test_places_need_an_index_of_the_same_model(ngcg, index, tmp_path, monkeypat
         (["--protocol", "geotext"], 1, "6 of 6 images name no building"),
         (["--protocol", "cvg-text"], 1, "6 of 6 images have no position"),
         (["--protocol", "places", "--images", "."], 2, "no meaning"),
+        (["--match", "name"], 2, "--match name has no meaning for the recall protocol"),
         (["--data-format", "cvg-text"], 1, "found JSON Lines"),
         (["--data-format", "geotext"], 1, "found JSON Lines"),
         (["--split", "val"], 1, 'no line has "split": "val"'),

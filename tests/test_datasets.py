@@ -365,6 +365,22 @@ def test_cvg_annotations_may_lie_in_a_folder_beside_the_images(tmp_path):
     assert pair.image.parent == tmp_path / "images/Tokyo-satellite"
 
 
+def test_cvg_as_published_loads_without_help(tmp_path):
+    """annotation/<City>/test.json, the tiles under reference/<City>-satellite/."""
+    name = "40.75290377,-73.97958215_2022-08_AbC-d_e_d62_z3.jpg"
+    for city in ("NewYork", "Tokyo"):
+        write_json(tmp_path / f"CVG-Text/annotation/{city}/test.json", {name: f"in {city}"})
+        (tmp_path / f"CVG-Text/reference/{city}-satellite").mkdir(parents=True)
+    root = tmp_path / "CVG-Text"
+    for path in (root / "NewYork", root / "annotation/NewYork", root / "NewYork-mixed"):
+        assert detect_format(path) == "cvg-text"
+        (pair,) = load_pairs(path, split="test")
+        assert pair.image == root / "reference/NewYork-satellite" / name
+        assert (pair.lat, pair.lon, pair.view) == (40.75290377, -73.97958215, "panorama")
+    for path in (root, root / "annotation"):
+        assert [p.captions[0] for p in load_pairs(path, split="test")] == ["in NewYork", "in Tokyo"]
+
+
 def test_cvg_errors_say_what_is_missing(cvg):
     assert "no split 'val'" in message(cvg / "NewYork", split="val")
     assert "It has test, train" in message(cvg / "NewYork", split="val")

@@ -504,3 +504,42 @@ def test_rows_cannot_go_anywhere(tmp_path):
     (tmp_path / "taken.csv").mkdir()
     with pytest.raises(NgcgError, match="cannot be written"):
         write_rows(recall([pair("a")], *scored([[1]])), tmp_path / "taken.csv")
+
+
+# --- the other ways to count that are published ------------------------------------------------
+
+
+def test_recall_with_a_row_per_caption_leaves_the_first_and_lowers_the_rest():
+    """Copies of a wrong image that is ahead push the right one down: 2 becomes 1 + 3."""
+    pairs = [pair("a", 3), pair("b", 1)]
+    #         a    b
+    table = [
+        [0.9, 0.8],
+        [0.9, 0.1],
+        [0.9, 0.1],
+        [0.8, 0.7],  # b's only caption finds a first, and a stands three times
+    ]
+    unique = recall(pairs, *scored(table))
+    rows = recall(pairs, *scored(table), gallery="rows")
+    assert [row["rank"] for row in unique.rows()][:4] == [1, 1, 1, 2]
+    assert [row["rank"] for row in rows.rows()][:4] == [1, 1, 1, 4]
+    assert rows.figures["text_to_image"]["R@1"] == unique.figures["text_to_image"]["R@1"] == 75.0
+    # Images are asked once a row, too: a's three rows are right, b's is not.
+    assert [row["query"] for row in rows.rows()][4:] == ["a", "a", "a", "b"]
+    assert rows.figures["image_to_text"]["R@1"] == 75.0
+    assert unique.figures["image_to_text"]["R@1"] == 50.0
+    assert list(rows.rows())[3]["top_hit"] == "a"
+
+
+def test_cvg_by_name_tells_files_of_one_position_apart():
+    def at_corner(name: str) -> Pair:
+        return pair(name, lat=35.1, lon=139.7)
+
+    pairs = [at_corner("x-satellite/35.1,139.7_a_b.png"), at_corner("y/35.1,139.7_90.png")]
+    table = [[0.1, 0.9], [0.1, 0.9]]
+    for match, expected in (("position", 100.0), ("name", 50.0)):
+        assert cvg_text(pairs, *scored(table), match=match).figures["overall"]["R@1"] == expected
+    twin = at_corner("other-satellite/35.1,139.7_a_b.png")
+    table = [[0.1, 0.0, 0.9], [0.0, 0.9, 0.1], [0.1, 0.0, 0.9]]
+    report = cvg_text([*pairs, twin], *scored(table), match="name")
+    assert report.figures["overall"]["R@1"] == 100.0, "the same base name in another folder"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ngcg_cli.choices import Gallery, Match
 from ngcg_cli.commands.options import (
     DeviceOption,
     IndexOption,
@@ -82,6 +83,20 @@ def evaluate(
         Literal["sat", "osm"],
         typer.Option(help="Satellite tiles or OpenStreetMap tiles (CVG-Text)."),
     ] = "sat",
+    gallery: Annotated[
+        Gallery,
+        typer.Option(
+            help="What recall and geotext rank: each image once, or once for each of its captions "
+            "(the method's own evaluation of annotations with a row per caption)."
+        ),
+    ] = "unique",
+    match: Annotated[
+        Match,
+        typer.Option(
+            help="When a tile of CVG-Text is right: the same position, or the same file name (the "
+            "data set's own script)."
+        ),
+    ] = "position",
     index: IndexOption = Path("ngcg-index"),
     per_query: Annotated[
         Path | None,
@@ -155,6 +170,8 @@ def evaluate(
             split=split,
             views=views or (),
             image_type=image_type,
+            gallery=gallery,
+            match=match,
             index=index,
             cache=EmbeddingCache(folder),
             max_unreadable=MAX_BROKEN_SHARE if max_unreadable is None else max_unreadable,

@@ -20,6 +20,7 @@ EXPECTED = (
     "a CVG-Text directory: VERSION/train.json and VERSION/test.json (objects of image file name "
     "to description, names beginning LAT,LON) beside VERSION-satellite/ or VERSION-OSM/"
 )
+ANNOTATION = "annotation"
 _FOLDERS: dict[str, tuple[str, ...]] = {"sat": ("satellite",), "osm": ("OSM", "osm")}
 _POSITION = re.compile(r"([-+]?\d+(?:\.\d+)?),([-+]?\d+(?:\.\d+)?)")
 _NOT_VERSIONS = ("-satellite", "-OSM", "-osm", "-ground", "-photo")
@@ -48,8 +49,16 @@ def versions_at(path: Path) -> list[Path]:
     """The version folders that `path` means; empty when it is no CVG-Text directory.
 
     `path` is a version folder, `city-mixed` (both of the city's, also when no folder has that
-    name), or the folder that holds versions (all of them).
+    name), or the folder that holds versions (all of them). As published, versions lie in a folder
+    `annotation` of the data set's own; it need not be named.
     """
+    inner = _versions(path)
+    if not inner and path.name != ANNOTATION:
+        inner = _versions(path / ANNOTATION) or _versions(path.parent / ANNOTATION / path.name)
+    return inner
+
+
+def _versions(path: Path) -> list[Path]:
     if path.name.endswith("-mixed"):
         city = path.with_name(path.name.removesuffix("-mixed"))
         both = [v for v in (city, city.with_name(f"{city.name}-photos")) if _is_version(v)]
@@ -133,9 +142,11 @@ def _is_version(path: Path) -> bool:
 
 
 def _image_folder(version: Path, images: Path | None, kind: ImageType, *, single: bool) -> Path:
-    """Where the version's tiles lie: under --images, beside the version, or in `images` nearby."""
+    """Where the version's tiles lie: under --images, beside the version, or in `images` or
+    `reference` (as published) nearby."""
     root = version.resolve().parent
-    bases = [images] if images else [root, root / "images", root.parent, root.parent / "images"]
+    folders = ("", "images", "reference")
+    bases = [images] if images else [r / name for r in (root, root.parent) for name in folders]
     names = [f"{version.resolve().name}-{suffix}" for suffix in _FOLDERS[kind]]
     for base in bases:
         for name in names:

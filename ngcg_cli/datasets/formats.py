@@ -73,7 +73,7 @@ def load_pairs(
 def detect_format(path: Path | str) -> DataFormat:
     """ "jsonl", "geotext" or "cvg-text", judged by the content; DataError when it is neither."""
     path = Path(path)
-    if path.is_dir() or (not path.exists() and path.name.endswith("-mixed")):
+    if path.is_dir() or (not path.exists() and cvg_text.versions_at(path)):
         annotations = [path / name for name in geotext.SPLIT_FILES.values()]
         if any(file.is_file() and _first_character(file) == "[" for file in annotations):
             return "geotext"

@@ -208,7 +208,8 @@ def _load_converted(config: Any, folder: Path, dtype: torch.dtype) -> Any:
             )
     except Exception as error:  # mismatched shapes, broken files: RuntimeError, OSError, own kinds
         raise ModelError(f"weights cannot be loaded ({error})", where=folder) from error
-    spare = [key for key in report["unexpected_keys"] if not key.startswith("lm_head")]
+    # A head of its own (untied embeddings) is at the top, or inside InternVL's language model.
+    spare = [key for key in report["unexpected_keys"] if "lm_head" not in key.split(".")]
     for what, keys in (("missing", sorted(report["missing_keys"])), ("unexpected", sorted(spare))):
         if keys:
             names = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

@@ -6,10 +6,12 @@ Source: the data set's evaluation script (yejy53/CVG-Text, `evaluate.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from ngcg_cli.choices import Match
 from ngcg_cli.datasets.cvg_text import place_of
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.errors import DataError
@@ -33,30 +35,34 @@ def cvg_text(
     images: Floats,
     captions: Floats,
     *,
+    match: Match = "position",
     intervals: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Recall and localisation among the 100 gallery images nearest to each query's position.
 
-    Great circle on R = 6371 km; of equally near images the earlier of the data set is taken. An
-    image is correct when its position is the query's to 7 decimals. L@50/100/150: the first hit
-    lies within so many metres; `deviation_km`: its mean distance. A tie for the first hit goes to
-    the farthest.
+    Great circle on R = 6371 km; of equally near images the earlier of the data set is taken.
+    L@50/100/150: the first hit lies within so many metres; `deviation_km`: its mean distance. A tie
+    for the first hit goes to the farthest.
 
     Args:
         pairs: images with captions and positions; `view` "panorama" and "single_view" are also
             reported apart (their figures are null when there are none).
         images: (len(pairs), dim) vectors.
         captions: vectors of all captions, pair after pair.
+        match: an image is correct when its position is the query's to 7 decimals (the method's
+            code), or when its file has the same base name (the data set's own script).
         intervals: add 95 % bootstrap intervals; positions are resampled.
         progress: called with the number of queries done since the last call.
     """
     lon, lat = positions(pairs)
-    groups = group_numbers(
+    spots = group_numbers(
         place_of(*place) for place in zip(lat.tolist(), lon.tolist(), strict=True)
     )
+    by_name = match == "name"
+    groups = group_numbers(PurePosixPath(p.name).name for p in pairs) if by_name else spots
     owner = np.repeat(np.arange(len(pairs)), [len(pair.captions) for pair in pairs])
-    candidates = _nearest(lon, lat, groups, owner)
+    candidates = _nearest(lon, lat, spots, owner)
     ranking = rank_of_truth(
         captions, images, groups[owner], groups, candidates=candidates, progress=progress
     )
@@ -73,7 +79,7 @@ def cvg_text(
     for name, chosen in subsets.items():
         shares = Shares(
             {**recall_hits(ranking.rank[chosen]), **within_hits(error[chosen])},
-            group_numbers(groups[owner][chosen].tolist()),
+            group_numbers(spots[owner][chosen].tolist()),
         )
         figures[name] = _figures(shares, error[chosen])
         bounds[name] = _bounds(shares, error[chosen]) if intervals and shares.count else None
@@ -96,14 +102,14 @@ def positions(pairs: Sequence[Pair]) -> tuple[Doubles, Doubles]:
     )
 
 
-def _nearest(lon: Doubles, lat: Doubles, groups: Ints, owner: Ints) -> Candidates:
+def _nearest(lon: Doubles, lat: Doubles, spots: Ints, owner: Ints) -> Candidates:
     """The nearest images of each query's position, nearest first, with their distances."""
     count = min(NEAREST, len(lon))
     index = np.empty((len(lon), count), np.int64)
     cost = np.empty((len(lon), count), np.float64)
-    _, first = np.unique(groups, return_index=True)
+    _, first = np.unique(spots, return_index=True)
     for image in range(len(lon)):
-        twin = first[groups[image]]
+        twin = first[spots[image]]
         if twin < image:  # the same position, done already
             index[image], cost[image] = index[twin], cost[twin]
             continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ngcg_cli.choices import Gallery
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.errors import DataError
 from ngcg_cli.evaluation.metrics import Bootstrap, Shares, distance_m, mean_percent, recall_hits
@@ -20,6 +21,7 @@ def recall(
     captions: Floats,
     *,
     same_building: bool = False,
+    gallery: Gallery = "unique",
     intervals: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
@@ -35,6 +37,9 @@ def recall(
         captions: vectors of all captions, pair after pair.
         same_building: GeoText-1652's protocol: every pair must name its building. (The official
             script counts the first image of each building to the one before it; this does not.)
+        gallery: "unique" ranks and asks each image once; "rows" once for each of its captions, as
+            the method's own evaluation does of annotations with a row per caption. That leaves
+            R@1 and lowers R@5 and R@10 of text queries: copies of a wrong image fill the ranks.
         intervals: add 95 % bootstrap intervals; images with their captions are resampled
             together, and with `same_building` whole buildings.
         progress: called with the number of queries done since the last call.
@@ -46,12 +51,14 @@ def recall(
         )
     owner = np.repeat(np.arange(len(pairs)), [len(pair.captions) for pair in pairs])
     groups = group_numbers(pair.place or pair.image for pair in pairs)
-    to_image = rank_of_truth(captions, images, groups[owner], groups, progress=progress)
-    to_text = rank_of_truth(images, captions, groups, groups[owner], progress=progress)
+    shown = owner if gallery == "rows" else np.arange(len(pairs))
+    images = images[shown] if gallery == "rows" else images
+    to_image = rank_of_truth(captions, images, groups[owner], groups[shown], progress=progress)
+    to_text = rank_of_truth(images, captions, groups[shown], groups[owner], progress=progress)
 
     clusters = groups if same_building else np.arange(len(pairs))
     image_shares = Shares(recall_hits(to_image.rank), clusters[owner])
-    text_shares = Shares(recall_hits(to_text.rank), clusters)
+    text_shares = Shares(recall_hits(to_text.rank), clusters[shown])
     protocol = "geotext" if same_building else "recall"
     figures: dict[str, Any] = {
         "protocol": protocol,
@@ -70,15 +77,17 @@ def recall(
             "image_to_text": text_bounds,
             "mean": mean,
         }
-    return Report(protocol, figures, lambda: _rows(pairs, owner, to_image, to_text))
+    return Report(protocol, figures, lambda: _rows(pairs, owner, shown, to_image, to_text))
 
 
-def _rows(pairs: Sequence[Pair], owner: Ints, to_image: Ranking, to_text: Ranking) -> Iterator[Row]:
+def _rows(
+    pairs: Sequence[Pair], owner: Ints, shown: Ints, to_image: Ranking, to_text: Ranking
+) -> Iterator[Row]:
     texts = [caption for pair in pairs for caption in pair.captions]
     for query, image in enumerate(owner):
-        top = pairs[to_image.top[query]]
+        top = pairs[shown[to_image.top[query]]]
         yield _row("text_to_image", texts[query], pairs[image], to_image, query, top.name, top)
-    for query, pair in enumerate(pairs):
+    for query, pair in enumerate(pairs[image] for image in shown):
         text = to_text.top[query]
         top = pairs[owner[text]]
         yield _row("image_to_text", pair.name, pair, to_text, query, texts[text], top)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ngcg_cli.choices import Gallery, Match
 from ngcg_cli.datasets import (
     MAX_BROKEN_SHARE,
     DataFormat,
@@ -57,6 +58,8 @@ def evaluate(
     split: str | None = None,
     views: Collection[str] = (),
     image_type: ImageType = "sat",
+    gallery: Gallery = "unique",
+    match: Match = "position",
     index: Path | None = None,
     cache: EmbeddingCache | None = None,
     max_unreadable: float = MAX_BROKEN_SHARE,
@@ -73,6 +76,8 @@ def evaluate(
             JSON Lines without images, and `recall` for other JSON Lines.
         data_format, images, split, views, image_type: see `datasets.load_pairs`; a folder's split
             is "test" when none is given.
+        gallery: see `retrieval.recall`; for `recall` and `geotext`.
+        match: see `cvg.cvg_text`; for `cvg-text`.
         index: the tile index that `places` asks.
         cache: keeps embeddings; None keeps none.
         max_unreadable: the evaluation stops when more than this share of images cannot be read.
@@ -103,6 +108,10 @@ def evaluate(
         image_type=image_type,
     )
     chosen = protocol if protocol != "auto" else "recall" if kind == "jsonl" else kind
+    if chosen == "cvg-text" and gallery != "unique":
+        raise UsageError(f"--gallery {gallery} has no meaning for the cvg-text protocol")
+    if chosen != "cvg-text" and match != "position":
+        raise UsageError(f"--match {match} has no meaning for the {chosen} protocol")
     failures = ImageFailures(len(pairs), max_unreadable)
     pairs = drop_missing(pairs, failures)
     logger.info(
@@ -123,6 +132,7 @@ def evaluate(
             pairs,
             image_vectors,
             caption_vectors,
+            match=match,
             intervals=intervals,
             progress=progress.advance,
         )
@@ -132,6 +142,7 @@ def evaluate(
             image_vectors,
             caption_vectors,
             same_building=chosen == "geotext",
+            gallery=gallery,
             intervals=intervals,
             progress=progress.advance,
         )

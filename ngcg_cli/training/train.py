@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ngcg_cli.datasets import ImageFailures, data_fingerprint, drop_missing, load_pairs
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+from ngcg_cli.encoder.dora import norms_taken_once
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.lora import LoraSettings, adapter_settings, add_lora
 from ngcg_cli.encoder.pixels import normalise
@@ -277,11 +278,12 @@ class _Run:
             scale = scale if self.rank == 0 else scale.detach()
             return info_nce(gather(texts), gather(images), scale, keys, self.settings.direction)
 
-        value = gradcache.backward(
-            loss,
-            gradcache.Side(embed_texts, batch.texts(micro)),
-            gradcache.Side(embed_images, batch.pictures(micro)),
-        )
+        with norms_taken_once(self.encoder.module):
+            value = gradcache.backward(
+                loss,
+                gradcache.Side(embed_texts, batch.texts(micro)),
+                gradcache.Side(embed_images, batch.pictures(micro)),
+            )
         figures = {"loss": value.item(), "pairs": float(len(keys))}
         if self.settings.learn_temperature:
             figures["temperature"] = module.temperature.value
