@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,13 @@ from small_models import smolvlm, write_smolvlm, write_tokenizer
 
 from ngcg_cli.app import run
 from ngcg_cli.output import terminal
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the user has named before is remembered among the tests alone."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
 
 # --- encoder: the same transformers classes as the real backbones, from small configs ---------
 

@@ -38,11 +38,13 @@ def merge(
     Example:
       ngcg merge north-index south-index --out country-index
     """
+    from ngcg_cli.journeys.trust import pass_on
     from ngcg_cli.search.merge import merge as join
 
     if len(indexes) < 2:
         raise UsageError("one index alone cannot be joined", hint="Name two or more.")
     report = join(indexes, out)
+    pass_on(indexes, out, report.model)
     for double in report.duplicates:
         left = ", ".join(double["left_out"])
         logger.warning("%s: kept from %s, left out of %s", double["path"], double["kept"], left)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ngcg_cli.encoder.received import check_settings
 from ngcg_cli.errors import ModelError
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
@@ -68,6 +69,7 @@ class Backbone:
         unknown = sorted(settings.keys() - known.keys())
         if unknown:
             raise ModelError(f"unknown encoder settings {', '.join(unknown)}", where=where)
+        check_settings(settings, known, where)
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
         }

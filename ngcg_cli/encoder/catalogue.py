@@ -8,7 +8,8 @@ from typing import Any
 from ngcg_cli.encoder.backbones import BACKBONES, Backbone
 from ngcg_cli.encoder.lora import add_lora
 from ngcg_cli.encoder.module import EncoderModule
-from ngcg_cli.encoder.weights import bundled_folder, read_json
+from ngcg_cli.encoder.received import read_object
+from ngcg_cli.encoder.weights import bundled_folder
 from ngcg_cli.errors import ModelError
 
 _CONFIGS = Path(__file__).parent / "configs"
@@ -29,7 +30,7 @@ def backbone_config(name: str) -> Any:
         raise ModelError(f"no backbone '{name}'", hint=f"Named are {', '.join(BACKBONES)}.")
     folder = bundled_folder(backbone)
     path = _CONFIGS / f"{name}.json" if folder is None else folder / "config.json"
-    values = read_json(path)
+    values = read_object(path)
     return AutoConfig.for_model(values.pop("model_type"), **values)
 
 

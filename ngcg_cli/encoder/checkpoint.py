@@ -29,22 +29,25 @@ from ngcg_cli.encoder.lora import (
 )
 from ngcg_cli.encoder.module import POOLINGS, Pooling
 from ngcg_cli.encoder.precision import Precision, PrecisionChoice, settle
+from ngcg_cli.encoder.received import read_object
+from ngcg_cli.encoder.tokenizer_file import is_panic
 from ngcg_cli.encoder.weights import (
     Source,
     digest_weights,
     load_base,
     pick_device,
-    read_json,
     resolve,
     weight_files,
 )
-from ngcg_cli.errors import ModelError, UsageError
+from ngcg_cli.errors import ModelError, NgcgError, UsageError
 
 FORMAT = 1
 STAMP = "ngcg.json"
 #: The folder of the adapter that ships with the bundled model, inside the model's own.
 BUNDLED_ADAPTER = "adapter"
 _POOLING = "pooling.safetensors"
+#: Checkpoints that may be trained on one another; a circle of them has no end.
+_MAX_ADAPTERS = 8
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -78,6 +81,22 @@ def load_encoder(
     name = str(name_or_path)
     place = pick_device(device)
     dtype = _dtype(settle(precision, "cpu" if trainable else place.type))
+    try:
+        return _loaded(name, place, pooling, trainable, dtype)
+    except (NgcgError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except BaseException as error:
+        # A file that is damaged in a way that nothing above foresaw, or a library's panic.
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise ModelError(
+            f"cannot be loaded ({type(error).__name__}: {error})", where=name
+        ) from error
+
+
+def _loaded(
+    name: str, place: torch.device, pooling: Pooling | None, trainable: bool, dtype: torch.dtype
+) -> Encoder:
     folder = Path(name).expanduser()
     if (folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
@@ -176,17 +195,19 @@ def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> 
 
 
 def _load_adapted(
-    name: str, folder: Path, dtype: torch.dtype, *, trainable: bool = False
+    name: str, folder: Path, dtype: torch.dtype, *, trainable: bool = False, depth: int = 0
 ) -> Encoder:
+    if depth > _MAX_ADAPTERS:
+        raise ModelError(f"more than {_MAX_ADAPTERS} adapters on one another", where=folder)
     stamp = _read_stamp(folder / STAMP)
     origin = stamp.get("base")
     if not isinstance(origin, dict) or not isinstance(origin.get("name"), str):
         raise ModelError("no base model is named", where=folder / STAMP)
     base_path = Path(origin["name"])
     if base_path.is_absolute() and (base_path / ADAPTER_CONFIG).is_file():
-        encoder = _load_adapted(origin["name"], base_path, dtype)
+        encoder = _load_adapted(origin["name"], base_path, dtype, depth=depth + 1)
     else:
-        source = resolve(origin["name"], origin.get("revision"))
+        source = resolve(origin["name"], origin.get("revision"), named=False)
         encoder = _load_named(source, stamp.get("pooling", "eos"), dtype)
     _check_base(origin, encoder, folder)
     if "settings" in stamp:
@@ -209,13 +230,15 @@ def _origin(
 
 
 def _read_stamp(path: Path) -> dict[str, Any]:
-    stamp = read_json(path)
+    stamp = read_object(path)
     if stamp.get("format") != FORMAT:
         raise ModelError(
             f"checkpoint format {stamp.get('format')!r}, this version reads {FORMAT}", where=path
         )
     if stamp.get("pooling", "eos") not in POOLINGS:
-        raise ModelError(f"unknown pooling {stamp['pooling']!r}", where=path)
+        raise ModelError(f"unknown pooling {str(stamp['pooling'])[:60]!r}", where=path)
+    if not isinstance(stamp.get("settings", {}), dict):
+        raise ModelError("settings is not a JSON object", where=path)
     return stamp
 
 

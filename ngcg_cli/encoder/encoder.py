@@ -237,12 +237,17 @@ def assemble(
 ) -> Encoder:
     """Join a base model, a tokenizer folder and a declaration; they are checked to fit."""
     text_config = base.config.get_text_config()
-    tokenizer = TextTokenizer(tokenizer_folder, eos_token_id=_first(text_config.eos_token_id))
     rows = base.get_input_embeddings().weight.shape[0]
+    eos = _first(text_config.eos_token_id)
+    tokenizer = TextTokenizer(tokenizer_folder, eos_token_id=eos, rows=rows)
     if tokenizer.size > rows:
         raise ModelError(
             f"the tokenizer has {tokenizer.size} tokens, the model {rows} embeddings",
             where=tokenizer_folder,
+        )
+    if not 0 <= tokenizer.eos_id < rows:
+        raise ModelError(
+            f"end-of-sequence token {tokenizer.eos_id} has no embedding", where=tokenizer_folder
         )
     prefix, suffix = tokenizer.image_prompt(backbone)
     module = EncoderModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ngcg_cli.encoder.adapter_file import adapter_config, check_rank
 from ngcg_cli.encoder.backbones import LORA_TARGETS
 from ngcg_cli.encoder.module import EncoderModule
 from ngcg_cli.errors import ModelError
@@ -118,10 +119,11 @@ def load_lora(module: EncoderModule, folder: Path, *, trainable: bool) -> None:
     where = folder / ADAPTER_WEIGHTS
     hint = "It must be used with the base model that it was trained on."
     try:
-        config = LoraConfig.from_pretrained(str(folder))
-        # As saved, it is for inference and warns that the base is known by another name.
-        config.inference_mode, config.base_model_name_or_path = False, None
+        settings = adapter_config(folder / ADAPTER_CONFIG)
         state = load_file(where)
+        shapes = {key: list(tensor.shape) for key, tensor in state.items()}
+        check_rank(settings, dict(module.base.named_modules()), shapes, where)
+        config = LoraConfig(**settings, init_lora_weights="gaussian")
         adapter = _attach(module, config)
     except ModelError:
         raise

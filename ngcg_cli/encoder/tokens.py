@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,12 @@ import torch
 from tokenizers import Tokenizer
 
 from ngcg_cli.encoder.backbones import Backbone
+from ngcg_cli.encoder.received import read_object
+from ngcg_cli.encoder.tokenizer_file import is_panic, panics_told, tokenizer_bytes
 from ngcg_cli.errors import ModelError
+
+#: Letters that a token stands for at most, on average over a text: words are a tenth of that.
+_LETTERS = 64
 
 
 class TextTokenizer:
@@ -21,13 +25,26 @@ class TextTokenizer:
     [EOS] is `eos_token` of `tokenizer_config.json` (as transformers has it; for
     SmolVLM-Instruct that is `<end_of_utterance>`), else `eos_token_id` of the language model.
     The padding id never reaches a vector.
+
+    Args:
+        folder: with `tokenizer.json` and `tokenizer_config.json`.
+        eos_token_id: of the language model.
+        rows: embeddings of the model, which bound the vocabulary's size.
     """
 
-    def __init__(self, folder: Path, *, eos_token_id: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, eos_token_id: int | None = None, rows: int | None = None
+    ) -> None:
         self.folder = folder
         path = folder / "tokenizer.json"
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            data = tokenizer_bytes(path, rows)
+            with panics_told(path):
+                self._tokenizer = Tokenizer.from_buffer(data)
+        except ModelError as error:
+            raise ModelError(
+                f"the tokenizer cannot be read ({error.what})", where=error.where, hint=error.hint
+            ) from error
         except Exception as error:  # the library raises bare Exception
             raise ModelError(
                 f"the tokenizer cannot be read ({error})",
@@ -37,7 +54,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         config = folder / "tokenizer_config.json"
-        names = json.loads(config.read_text("utf-8")) if config.exists() else {}
+        names = read_object(config) if config.exists() else {}
         eos = self._token(names.get("eos_token"))
         eos = eos_token_id if eos is None else eos
         if eos is None:
@@ -48,7 +65,7 @@ class TextTokenizer:
 
     def _token(self, token: Any) -> int | None:
         name = token.get("content") if isinstance(token, dict) else token
-        return None if name is None else self._tokenizer.token_to_id(name)
+        return self._tokenizer.token_to_id(name) if isinstance(name, str) else None
 
     @property
     def size(self) -> int:
@@ -57,9 +74,18 @@ class TextTokenizer:
 
     def ids(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """Token ids of each text, [EOS] appended; too long ones are cut so that [EOS] stays."""
-        # A lone surrogate (bytes that were no UTF-8) would stop the tokenizer.
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
+        # A lone surrogate (bytes that were no UTF-8) would stop the tokenizer, and what lies far
+        # beyond the cut need not be looked at.
+        far = max_tokens * _LETTERS
+        clean = [text[:far].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        try:
+            encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            raise ModelError(
+                f"the tokenizer cannot be used ({error})", where=self.folder / "tokenizer.json"
+            ) from error
         return [[*encoding.ids[: max_tokens - 1], self.eos_id] for encoding in encodings]
 
     def longer(self, texts: Sequence[str], max_tokens: int) -> list[str]:
@@ -88,7 +114,8 @@ class TextTokenizer:
         """
         parts = []
         for text in (backbone.image_prefix, backbone.image_suffix):
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            with panics_told(self.folder / "tokenizer.json"):
+                encoding = self._tokenizer.encode(text, add_special_tokens=False)
             if text.count("<") != len(encoding.ids):
                 raise ModelError(
                     f"the tokenizer does not know the image prompt {text!r}",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
+import shlex
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ngcg_cli.encoder.backbones import BACKBONES, Backbone, derive_backbone
+from ngcg_cli.encoder.backbones import BACKBONES, MODEL_TYPES, Backbone, derive_backbone
+from ngcg_cli.encoder.received import check_depth, model_config, parse_object, read_object
 from ngcg_cli.errors import ModelError, UsageError
 
 _MODELS = Path(__file__).parent.parent / "models"
@@ -26,6 +28,10 @@ _OFFLINE = (
 #: Weight files up to this size are hashed whole, larger ones in blocks spread over them.
 _WHOLE = 64 << 20
 _BLOCK = 1 << 20
+#: Bytes of what a safetensors file says it holds: some hundred thousand tensors.
+_HEADER = 16 << 20
+#: Numbers that may be missing before a model is refused unseen.
+_SPARE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,14 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     return picked
 
 
-def resolve(name_or_path: str, revision: str | None = None) -> Source:
+def resolve(name_or_path: str, revision: str | None = None, *, named: bool = True) -> Source:
     """Find the directory that a `--model` means; a hub id is fetched or taken from the cache.
+
+    Args:
+        name_or_path: what was asked for.
+        revision: on the hub; by default the backbone's.
+        named: by the user. What a file names is a folder only by its whole path, and comes from
+            the hub only if it is one of the named backbones; else it must be in the cache.
 
     Raises:
         ModelError: nothing is there, or the hub cannot be reached and the cache has no copy.
@@ -69,7 +81,8 @@ def resolve(name_or_path: str, revision: str | None = None) -> Source:
     if bundled is not None:
         return Source(name_or_path, bundled, backbone=backbone)
     folder = Path(name_or_path).expanduser()
-    if backbone is None and name_or_path and folder.is_dir():
+    here = named or folder.is_absolute()
+    if backbone is None and name_or_path and here and folder.is_dir():
         return Source(name_or_path, folder)
     hub_id = backbone.hub_id if backbone is not None else name_or_path
     parts = (hub_id or "").split("/")
@@ -79,7 +92,10 @@ def resolve(name_or_path: str, revision: str | None = None) -> Source:
             hint=f"Use {', '.join(BACKBONES)}, a hub id like org/model, or a directory.",
         )
     revision = revision or (backbone.revision if backbone is not None else "main")
-    folder = _snapshot(hub_id, revision, named=backbone is not None)
+    if not named and not re.fullmatch(r"[0-9a-f]{40}|main", revision):
+        raise ModelError(f"no revision {revision!r} of {hub_id}", hint="A commit is due.")
+    offline = not named and backbone is None
+    folder = _snapshot(hub_id, revision, named=backbone is not None, offline=offline)
     # A snapshot's folder is named by its commit: that is what a checkpoint must remember.
     return Source(name_or_path, folder, hub_id, folder.name, backbone)
 
@@ -98,14 +114,24 @@ def bundled_folder(backbone: Backbone) -> Path | None:
     return folder
 
 
-def _snapshot(hub_id: str, revision: str, *, named: bool) -> Path:
+def _snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         # Weights as safetensors only: nothing is ever unpickled.
         patterns = ["*.json", "*.safetensors"]
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline
+            )
+        )
     except Exception as error:  # a family of HTTP, cache and file errors; all mean the same here
+        if offline:
+            raise ModelError(
+                "its base model is not in the cache, and the hub is asked only for what you name",
+                where=f"{hub_id} at revision {revision}",
+                hint=f"If you trust it: hf download {shlex.quote(hub_id)} --revision {revision}",
+            ) from error
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         lead = "" if named else "no such directory, and "
         raise ModelError(
@@ -113,21 +139,6 @@ def _snapshot(hub_id: str, revision: str, *, named: bool) -> Path:
             where=f"{hub_id} at revision {revision}",
             hint=_OFFLINE,
         ) from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model directory.
-
-    Raises:
-        ModelError: the file is missing or is no JSON object.
-    """
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read ({error})", where=path) from error
-    if not isinstance(data, dict):
-        raise ModelError("expected a JSON object", where=path)
-    return data
 
 
 def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
@@ -141,45 +152,81 @@ def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
     from ngcg_cli.encoder import convnet  # noqa: F401 -- registers the bundled model's classes
 
     where = source.folder
-    read_json(where / "config.json")
+    if not weight_files(where):
+        raise ModelError("no *.safetensors weights", where=where)
+    held = _held(where)
+    data = model_config(where / "config.json", MODEL_TYPES)
+    check_depth(data, len(held), where / "config.json")
+    _never_ask()
     try:
-        # Without this word a config that names its own code asks on the terminal.
-        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        # Not `from_pretrained`, which also looks for code and for files that a config names.
+        config = AutoConfig.for_model(data.pop("model_type"), **data)
     except Exception as error:  # unknown types and invalid values raise their own kinds
         raise ModelError(
             f"no usable model config ({error})", where=where / "config.json"
         ) from error
     preprocessor = where / "preprocessor_config.json"
-    _settle_scale_factor(config, where)
+    _settle_scale_factor(config, held)
     backbone = source.backbone or derive_backbone(
         config,
         name=source.name,
         hub_id=source.hub_id,
         revision=source.revision or "main",
-        preprocessor=read_json(preprocessor) if preprocessor.is_file() else None,
+        preprocessor=read_object(preprocessor) if preprocessor.is_file() else None,
         where=where,
     )
-    if not weight_files(where):
-        raise ModelError("no *.safetensors weights", where=where)
-    base = _load_exact(config, where, dtype) or _load_converted(config, where, dtype)
+    base = _skeleton(config, sum(map(prod, held.values())), where)
+    base = _filled(base, where, dtype) or _load_converted(config, where, dtype)
     return base.eval(), backbone
 
 
-def _load_exact(config: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Weights under the base model's own names, without first drawing random ones; else None.
+def _never_ask() -> None:
+    """transformers may neither run code that a model brings nor ask whether to.
+
+    Every call says so too; this is for those that it makes itself, for parts of a model.
+    """
+    from transformers import dynamic_module_utils
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+
+
+def _skeleton(config: Any, held: int, folder: Path) -> Any:
+    """The model without memory for its weights, of which `held` numbers came along.
+
+    Those that are missing are named later; here it is only seen that they would fit into memory.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoModel
+
+    try:
+        # Buffers are computed, not stored, so they must be real.
+        with init_empty_weights(include_buffers=False):
+            base = AutoModel.from_config(
+                config, attn_implementation="sdpa", trust_remote_code=False
+            )
+    except Exception as error:  # shapes that do not go together: whatever a layer raises
+        raise ModelError(
+            f"no usable model config ({error})", where=folder / "config.json"
+        ) from error
+    due = sum(weight.numel() for weight in base.parameters())
+    if due > 2 * held + _SPARE:
+        raise ModelError(
+            f"weights do not fit config.json: it asks for {due:,} numbers, there are {held:,}",
+            where=folder,
+        )
+    return base
+
+
+def _filled(base: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """`base` with weights that are stored under its own names; None where they are not.
 
     Several times faster than `from_pretrained` for a small model, and a query waits for it.
     """
-    from accelerate import init_empty_weights
     from safetensors import safe_open
-    from transformers import AutoModel
 
     path = folder / "model.safetensors"
     if not path.is_file():
         return None
-    # Buffers are computed, not stored, so they must be real.
-    with init_empty_weights(include_buffers=False):
-        base = AutoModel.from_config(config, attn_implementation="sdpa")
     try:
         with safe_open(str(path), "pt") as file:
             keys = list(file.keys())
@@ -204,6 +251,8 @@ def _load_converted(config: Any, folder: Path, dtype: torch.dtype) -> Any:
                 dtype=dtype,
                 attn_implementation="sdpa",
                 use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
                 output_loading_info=True,
             )
     except Exception as error:  # mismatched shapes, broken files: RuntimeError, OSError, own kinds
@@ -231,37 +280,59 @@ def _no_progress_bars() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _settle_scale_factor(config: Any, folder: Path) -> None:
+def _settle_scale_factor(config: Any, held: dict[str, list[int]]) -> None:
     """Let the connector's weights say how many patches make an image token.
 
     Some published SmolVLM configs state `scale_factor` 1 beside weights that were made with 4.
     """
     if not hasattr(config, "scale_factor"):
         return
-    for path in weight_files(folder):
-        for key, facts in _header(path).items():
-            if key.endswith("connector.modality_projection.proj.weight"):
-                groups = facts["shape"][1] // config.vision_config.hidden_size
-                config.scale_factor = isqrt(groups)
+    for key, shape in held.items():
+        if key.endswith("connector.modality_projection.proj.weight") and len(shape) == 2:
+            groups = shape[1] // config.vision_config.hidden_size
+            config.scale_factor = isqrt(groups)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model directory, sorted."""
-    return sorted(folder.glob("model*.safetensors"))
+    """The safetensors files of a model directory, sorted.
+
+    Raises:
+        ModelError: a device or a pipe stands where weights are due.
+    """
+    found = sorted(folder.glob("model*.safetensors"))
+    for path in found:
+        if not path.is_file():
+            raise ModelError("no regular file", where=path)
+    return found
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """What a safetensors file says it holds; nothing is loaded."""
+def _held(folder: Path) -> dict[str, list[int]]:
+    """The tensors of a model directory by name, as the files' headers tell; nothing is loaded."""
+    return {key: shape for path in weight_files(folder) for key, shape in _shapes(path).items()}
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a safetensors file, which must be long enough for them."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            if length > 100 << 20:
+            if length > _HEADER:
                 raise ValueError("the header is too long")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError, struct.error) as error:
+            header = parse_object(file.read(length), path)
+            room = file.seek(0, os.SEEK_END) - 8 - length
+        header.pop("__metadata__", None)
+        shapes = {key: list(map(int, facts["shape"])) for key, facts in header.items()}
+        ends = [int(facts["data_offsets"][1]) for facts in header.values()]
+        if any(side < 0 for shape in shapes.values() for side in shape):
+            raise ValueError("a negative shape")
+        # Some formats hold two numbers in a byte.
+        if max(ends, default=0) > room or sum(map(prod, shapes.values())) > 2 * room:
+            raise ValueError("incomplete")
+    except ModelError as error:
+        raise ModelError(f"not a safetensors file ({error.what})", where=path) from error
+    except (OSError, ValueError, TypeError, KeyError, IndexError, struct.error) as error:
         raise ModelError(f"not a safetensors file ({error})", where=path) from error
-    header.pop("__metadata__", None)
-    return dict(header)
+    return shapes
 
 
 def digest_weights(paths: list[Path]) -> str:

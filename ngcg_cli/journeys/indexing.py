@@ -16,7 +16,7 @@ import numpy as np
 from ngcg_cli import items
 from ngcg_cli.errors import RasterError, UsageError
 from ngcg_cli.items import StrPath
-from ngcg_cli.journeys import defaults
+from ngcg_cli.journeys import defaults, trust
 from ngcg_cli.journeys.committing import Committer, Done
 from ngcg_cli.journeys.model import (
     BUNDLED,
@@ -136,6 +136,7 @@ def index_sources(
             _work(plan, index, encoder, batch_size, block_tiles, progress, report)
         elif encoder is not None:
             index = TileIndex.create(index_path, stamp(encoder, model or BUNDLED), wait=wait)
+            trust.remember(index.path, index.model.name)
             with index.writing(wait=wait):
                 if index.sources():  # another run has made it, and done its work
                     refuse_other_name(model, index)

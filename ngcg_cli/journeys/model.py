@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from ngcg_cli.errors import ModelError, TileIndexError
+from ngcg_cli.journeys import trust
 from ngcg_cli.search import ModelStamp, TileIndex
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ def load_model(
         precision: what it computes in; `auto` is the index's own, where there is one.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or only the index names it (`trust.py`).
         TileIndexError: the index was made with another model; both are named.
     """
     if index is not None:
         refuse_other_name(model, index)
+        if model is None:
+            trust.require(index.path, index.model.name)
         if precision == "auto":
             precision = cast("PrecisionChoice", index.model.precision)
     wanted = model or (index.model.name if index else BUNDLED)
@@ -70,6 +73,8 @@ def load_model(
         # A question may be computed otherwise than the tiles: that moves scores in the third digit.
         asking = replace(stamp(encoder, model or index.model.name), precision=index.model.precision)
         index.check_model(asking)
+        if model is not None:
+            trust.remember(index.path, model_name(model))
     logger.debug("%s computes in %s on %s", wanted, encoder.precision, encoder.device)
     return encoder
 

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from ngcg_cli.encoder.checkpoint import load_encoder
-from ngcg_cli.encoder.weights import read_json
+from ngcg_cli.encoder.received import read_object
 from ngcg_cli.training.settings import TrainSettings
 from ngcg_cli.training.train import train
 
@@ -92,13 +92,13 @@ def random_weights(folder: Path, target: Path) -> None:
     """A model directory in transformers' own format with freshly drawn weights."""
     from transformers import AutoConfig, AutoModel
 
-    values = read_json(folder / "config.json")
+    values = read_object(folder / "config.json")
     config = AutoConfig.for_model(values.pop("model_type"), **values)
     processor = folder / "processor_config.json"
     if processor.is_file() and hasattr(config, "scale_factor"):
         # SmolVLM's published configs state a scale factor of 1; the weights were made with 4.
         grid = config.vision_config.image_size // config.vision_config.patch_size
-        config.scale_factor = grid // math.isqrt(read_json(processor)["image_seq_len"])
+        config.scale_factor = grid // math.isqrt(read_object(processor)["image_seq_len"])
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(target)
     for file in folder.glob("*.json"):
