@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from examples.tiny import attributes
+from examples.tiny.measures import attributes
 from ngcg_cli.app import run
 from ngcg_cli.encoder.checkpoint import load_encoder
 

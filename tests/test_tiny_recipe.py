@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from examples.tiny import lessons
-from examples.tiny.codes import Code, Pair
-from examples.tiny.contrasts import Facts, Swap
-from examples.tiny.distil import WEIGHTS, Lesson, embed_by_length, step
-from examples.tiny.features import pooled, see, see_whole
-from examples.tiny.heads import Lexicon, Teachers, many_positives, multi_positive, train_heads
-from examples.tiny.lessons import Batches, Photographs, Said, Tiles
-from examples.tiny.teachers import Head
+from examples.tiny.stages import lessons
+from examples.tiny.stages.codes import Code, Pair
+from examples.tiny.stages.contrasts import Facts, Swap
+from examples.tiny.stages.distil import WEIGHTS, Lesson, embed_by_length, step
+from examples.tiny.stages.features import pooled, see, see_whole
+from examples.tiny.stages.heads import (
+    Lexicon,
+    Teachers,
+    many_positives,
+    multi_positive,
+    train_heads,
+)
+from examples.tiny.stages.lessons import Batches, Photographs, Said, Tiles
+from examples.tiny.stages.teachers import Head
 from ngcg_cli.encoder.convnet import ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 
@@ -216,7 +222,7 @@ def test_tokens_are_computed_once_and_views_differ(tmp_path: Path) -> None:
 
 
 def test_heads_learn_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from examples.tiny import heads
+    from examples.tiny.stages import heads
 
     monkeypatch.setattr(heads, "BATCH", 16)
     rng = np.random.default_rng(0)

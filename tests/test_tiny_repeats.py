@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples.tiny.repeats import measure
+from examples.tiny.measures.repeats import measure
 
 
 def test_copies_fill_places_ties_are_shared_and_sentences_count_once() -> None:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from examples.tiny import attributes, contrasts, paraphrases, words
-from examples.tiny.glosses import below, phrases, synsets, useful
-from examples.tiny.mapped import mapped, options
-from examples.tiny.scenes import SCENES, lexicon
-from examples.tiny.templates import GRAMMAR, articled, filled, plural
+from examples.tiny.measures import attributes, paraphrases
+from examples.tiny.stages import contrasts, words
+from examples.tiny.stages.glosses import below, phrases, synsets, useful
+from examples.tiny.stages.mapped import mapped, options
+from examples.tiny.stages.scenes import SCENES, lexicon
+from examples.tiny.stages.templates import GRAMMAR, articled, filled, plural
 from examples.town.captions import Speaker
 from examples.town.scene import Feature, Scene, Window
 from examples.town.statements import truths

@@ -20,20 +20,20 @@ import typer
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from examples.tiny.codes import Code
-from examples.tiny.contrasts import read_facts, write
-from examples.tiny.corpus import Part, photographs, unlabelled
-from examples.tiny.distil import Lesson, step
-from examples.tiny.features import pooled, see, see_whole
-from examples.tiny.glosses import synsets
-from examples.tiny.heads import HEADS, WIDTH, Lexicon, Teachers, train_heads
-from examples.tiny.lessons import Batches, Photographs, Said, Tiles
-from examples.tiny.mapped import mapped
-from examples.tiny.scenes import lexicon
-from examples.tiny.teachers import read
-from examples.tiny.tokenizer import SPECIAL, VOCABULARY, train_tokenizer
-from examples.tiny.tower import imagenet_tower
-from examples.tiny.words import kept, sentences, vectors
+from examples.tiny.stages.codes import Code
+from examples.tiny.stages.contrasts import read_facts, write
+from examples.tiny.stages.corpus import Part, photographs, unlabelled
+from examples.tiny.stages.distil import Lesson, step
+from examples.tiny.stages.features import pooled, see, see_whole
+from examples.tiny.stages.glosses import synsets
+from examples.tiny.stages.heads import HEADS, WIDTH, Lexicon, Teachers, train_heads
+from examples.tiny.stages.lessons import Batches, Photographs, Said, Tiles
+from examples.tiny.stages.mapped import mapped
+from examples.tiny.stages.scenes import lexicon
+from examples.tiny.stages.teachers import read
+from examples.tiny.stages.tokenizer import SPECIAL, VOCABULARY, train_tokenizer
+from examples.tiny.stages.tower import imagenet_tower
+from examples.tiny.stages.words import kept, sentences, vectors
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from examples.tiny.glosses import Synset, below
-from examples.tiny.mapped import Mapped
-from examples.tiny.templates import articled
+from examples.tiny.stages.glosses import Synset, below
+from examples.tiny.stages.mapped import Mapped
+from examples.tiny.stages.templates import articled
 
 # Scene: WordNet senses, each pinned by a word (with `=`, by two of its words) and its file
 # (6 artifact, 14 group, 15 location, 17 object, 27 substance), `+` for its kinds, too; and keys of

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from examples.tiny.codes import Code
-from examples.tiny.contrasts import KINDS
-from examples.tiny.heads import WIDTH, many_positives, multi_positive, same
+from examples.tiny.stages.codes import Code
+from examples.tiny.stages.contrasts import KINDS
+from examples.tiny.stages.heads import WIDTH, many_positives, multi_positive, same
 from ngcg_cli.encoder.convnet import ConvTower
 from ngcg_cli.encoder.module import EncoderModule
 

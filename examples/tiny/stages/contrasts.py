@@ -4,7 +4,7 @@ The true caption says a statement that the tile's vector model proves; the false
 sentence with one word changed, and the model proves that nothing in view makes it true: no thing
 of that kind has the other colour, the count is another, the things lie on the other side.
 
-    python -m examples.tiny.contrasts OUT --count 8000
+    python -m examples.tiny.stages.contrasts OUT --count 8000
 
 draws training tiles with all that can be contrasted in them; `attributes.py` measures on tiles of
 other seeds.

@@ -1,6 +1,6 @@
 """Does a model tell red from blue, two from three, left from right?
 
-    python -m examples.tiny.attributes tiny --cache FOLDER
+    python -m examples.tiny.measures.attributes tiny --cache FOLDER
 
 Drawn tiles of seeds that no training has seen, each with two captions that differ in one
 attribute (`contrasts.py`). A pair is won when the true caption scores above the false one; within
@@ -19,8 +19,8 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from examples.tiny.contrasts import KINDS, draw, taught
-from examples.tiny.corpus import SIDE
+from examples.tiny.stages.contrasts import KINDS, draw, taught
+from examples.tiny.stages.corpus import SIDE
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.evaluation.metrics import Bootstrap

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from examples.tiny.corpus import SIDE
+from examples.tiny.stages.corpus import SIDE
 from ngcg_cli.encoder.convnet import ConvTower
 
 INPUT = 256

@@ -1,6 +1,6 @@
 """How well `tiny` knows single things, on drawn tiles whose seeds no training has seen.
 
-python -m examples.tiny.held_out
+python -m examples.tiny.measures.held_out
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from examples.tiny.corpus import SIDE
+from examples.tiny.stages.corpus import SIDE
 from examples.town.statements import truths
 from examples.town.tiles import make_tile
 from ngcg_cli.encoder.checkpoint import load_encoder

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from examples.tiny.contrasts import KINDS, Facts, Swap, field_of, said, taught
+from examples.tiny.stages.contrasts import KINDS, Facts, Swap, field_of, said, taught
 from examples.town.captions import Speaker
 
 #: A rare value of a pair weighs more, so that both of its values weigh alike, but at most so much.

@@ -1,7 +1,7 @@
 """Words that no caption used: does a paraphrase of a scene find that scene?
 
-    python -m examples.tiny.paraphrases tiny rsicd150/val
-    python -m examples.tiny.paraphrases OUT rsicd150/val --teacher
+    python -m examples.tiny.measures.paraphrases tiny rsicd150/val
+    python -m examples.tiny.measures.paraphrases OUT rsicd150/val --teacher
 
 `paraphrases.jsonl` was written before any text beyond the captions was trained on; nothing that
 the text side learns from may hold one of its queries. A query is won when at least six of its
@@ -21,15 +21,15 @@ import numpy as np
 import typer
 from safetensors.torch import load_file
 
-from examples.tiny.heads import HEADS, Teachers, load_heads
-from examples.tiny.teachers import read
+from examples.tiny.stages.heads import HEADS, Teachers, load_heads
+from examples.tiny.stages.teachers import read
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.errors import DataError
 from ngcg_cli.evaluation.metrics import Bootstrap
 
-HELD_OUT = Path(__file__).with_name("paraphrases.jsonl")
+HELD_OUT = Path(__file__).parents[1] / "data/paraphrases.jsonl"
 FIRST, ENOUGH = 10, 6
 
 

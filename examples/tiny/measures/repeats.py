@@ -1,6 +1,6 @@
 """From image to text where captions repeat: what recall would be if equal captions counted once.
 
-    python -m examples.tiny.repeats tiny rsicd150/val
+    python -m examples.tiny.measures.repeats tiny rsicd150/val
 
 Many of RSICD's captions are true of many images and stand there again word for word. `ngcg eval`
 ranks every copy, and a tie never helps: a caption of 16 other images fills the first ten places

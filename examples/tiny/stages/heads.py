@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from examples.tiny.teachers import Head
+from examples.tiny.stages.teachers import Head
 
 WIDTH = 256
 TEMPERATURE = 0.07

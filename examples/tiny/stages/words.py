@@ -2,7 +2,7 @@
 
     npm pack @openstreetmap/id-tagging-schema && tar xzf openstreetmap-id-tagging-schema-*.tgz
     apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wn
-    python -m examples.tiny.words package wn/usr/share/wordnet OUT --vectors
+    python -m examples.tiny.stages.words package wn/usr/share/wordnet OUT --vectors
 
 writes `OUT/words.txt`, one sentence a line, `OUT/scenes.json` (see `scenes.py`), and, with
 `--vectors`, `OUT/words.npy`: the text teacher's unit vectors, float16 (N, 384), in the same order,
@@ -23,10 +23,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from examples.tiny.glosses import common_words, phrases, synsets, useful
-from examples.tiny.mapped import mapped, options
-from examples.tiny.scenes import lexicon
-from examples.tiny.templates import articled, filled
+from examples.tiny.stages.glosses import common_words, phrases, synsets, useful
+from examples.tiny.stages.mapped import mapped, options
+from examples.tiny.stages.scenes import lexicon
+from examples.tiny.stages.templates import articled, filled
 
 LONGEST = 40  # words
 TEMPLATES = 60_000
@@ -67,7 +67,7 @@ def scene_sentences(osm: Path, wordnet: Path) -> dict[str, list[str]]:
 
 def kept(said: Iterable[str]) -> Iterator[str]:
     """What is short enough, said once, and no held-out query or nearly one."""
-    from examples.tiny.paraphrases import held_out
+    from examples.tiny.measures.paraphrases import held_out
 
     near = Near([query for query, _ in held_out()])
     seen = set()

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from examples.tiny.codes import Code
-from examples.tiny.contrasts import Facts, said, taught
-from examples.tiny.heads import Lexicon
+from examples.tiny.stages.codes import Code
+from examples.tiny.stages.contrasts import Facts, said, taught
+from examples.tiny.stages.heads import Lexicon
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.encoder import Encoder
 

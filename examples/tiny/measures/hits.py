@@ -1,7 +1,7 @@
 """A page of hits and misses as pictures: what a model finds first for each of some queries.
 
-    python -m examples.tiny.hits OUT.png --index INDEX "a roundabout" "a red-roofed house"
-    python -m examples.tiny.hits OUT.png --images rsicd150/val "boats in a harbour"
+    python -m examples.tiny.measures.hits OUT.png --index INDEX "a roundabout" "a red-roofed house"
+    python -m examples.tiny.measures.hits OUT.png --images rsicd150/val "boats in a harbour"
 
 From an index each hit is cut from its raster. From a folder with `captions.jsonl` the gallery is
 its images, and a scene in brackets behind a query ("a marina [Port]") frames right hits in green,
@@ -53,7 +53,7 @@ def main(
 def _from_images(
     folder: Path, texts: list[str], scenes: list[str | None], model: str, top: int
 ) -> list[list[Shown]]:
-    from examples.tiny.paraphrases import gallery
+    from examples.tiny.measures.paraphrases import gallery
 
     files, scene_of = gallery(folder)
     encoder = load_encoder(model)

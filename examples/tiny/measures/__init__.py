@@ -1,0 +1,1 @@
+"""What `tiny` is measured by."""

@@ -1,0 +1,1 @@
+"""The stages of the recipe of `tiny`: from archives to a trained student."""

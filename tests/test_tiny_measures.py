@@ -1,0 +1,56 @@
+"""The measures of `tiny` on disturbed photographs and on real rasters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from examples.tiny.measures.places import Box, fits, measure, questions
+from examples.tiny.measures.robustness import WAYS
+
+
+def test_a_tile_is_right_where_it_shares_half_of_the_smaller_window() -> None:
+    right = [Box("a.tif", 100, 100, 40, 40)]
+    assert fits(Box("a.tif", 0, 0, 400, 400), right)  # the thing is small, and inside
+    assert fits(Box("a.tif", 120, 100, 40, 40), right)
+    assert not fits(Box("a.tif", 121, 100, 40, 40), right)
+    assert not fits(Box("b.tif", 100, 100, 40, 40), right)
+
+
+def test_questions_name_windows_that_can_be() -> None:
+    asked = questions()
+    assert len(asked) >= 60
+    assert len({query for query, _ in asked}) == len(asked)
+    for query, right in asked:
+        assert right, query
+        assert all(min(box[1:]) >= 0 and box.width > 0 and box.height > 0 for box in right), query
+
+
+def test_the_rank_is_that_of_the_first_right_tile() -> None:
+    asked = questions()
+    nowhere = Box("elsewhere.tif", 0, 0, 10, 10)
+    found = [[nowhere, own[0], *own] for _, own in asked]
+    found[0] = [asked[0][1][0]]
+    found[1] = [nowhere] * 5 + [asked[1][1][0]]
+    found[2] = [nowhere]
+    figures = measure(found)
+    ranks = list(figures["ranks"].values())
+    assert ranks[:4] == [1, 6, None, 2]
+    assert figures["first"] == 1
+    assert figures["among_five"] == len(asked) - 2
+
+
+def test_disturbed_photographs_are_what_they_are_called() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
+    seen = {name: disturbed(image) for name, disturbed in WAYS.items()}
+    assert all(picture.dtype == np.uint8 for picture in seen.values())
+    np.testing.assert_array_equal(seen["clean"], image)
+    assert seen["haze"].std() < 0.6 * image.std()
+    assert seen["haze"].mean() > image.mean()
+    red, _, blue = seen["colour cast"].mean((0, 1)) / image.mean((0, 1))
+    assert red > 1.05
+    assert blue < 0.85
+    assert seen["2x coarser"].shape == (75, 75, 3)
+    # A block's mean stays, its pixels do not.
+    blocks = image.reshape(75, 2, 75, 2, 3).mean((1, 3))
+    assert np.abs(seen["2x coarser"] - blocks).max() <= 1
+    assert (seen["JPEG 40"] != image).mean() > 0.5
