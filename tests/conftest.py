@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# Before torch is imported, here and in the processes that tests start. The models of the tests are
+# so small that several threads wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from samples import SIDE, TILE, Ngcg, Outcome, write_raster
 from small_models import smolvlm, write_smolvlm, write_tokenizer

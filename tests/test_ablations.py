@@ -30,6 +30,7 @@ def captions(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_rows_are_measured_once_tabled_and_a_failed_one_is_named(
     captions: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:

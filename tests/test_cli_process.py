@@ -76,6 +76,7 @@ def test_a_query_is_light_and_its_output_is_pure(index: Path) -> None:
     assert not unneeded & set(modules.split())
 
 
+@pytest.mark.slow
 def test_head_ends_a_query_quietly(index: Path) -> None:
     lines = "".join(f"pond number {i}\n" for i in range(150))
     command = f"set -o pipefail; {shlex.quote(str(NGCG))} query - -k 16 --index {index} | head -n 1"
@@ -119,6 +120,7 @@ sys.exit(run(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.slow
 def test_interrupted_indexing_keeps_what_is_done_and_a_second_run_finishes(
     tmp_path: Path, fake_backbone: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -489,6 +489,7 @@ def test_large_weight_files_are_sampled_from_first_to_last_byte(tmp_path: Path) 
     assert len(seen) == 4
 
 
+@pytest.mark.slow
 def test_a_query_on_a_model_directory_never_imports_peft(fake_backbone: Path) -> None:
     """peft alone costs seconds; a fresh process shows what the way really imports."""
     code = (

@@ -123,6 +123,7 @@ def start(folder: Path) -> TileIndex:
     return index
 
 
+@pytest.mark.slow
 def test_refused_at_every_call_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, kinds, failed = 0, set(), []
     while True:

@@ -13,6 +13,9 @@ from examples.tiny.measures import attributes
 from ngcg_cli.app import run
 from ngcg_cli.encoder.checkpoint import load_encoder
 
+# The bundled model itself, on the whole town.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 TOWN = ROOT / "examples/town"
 MODEL = ROOT / "ngcg_cli/models/tiny"

@@ -81,6 +81,7 @@ def state_of(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / STATE_FILE)
 
 
+@pytest.mark.slow
 def test_lora_learns_and_its_checkpoint_carries_everything(
     captions: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_every_pooling_tuning_and_family_trains_saves_and_loads(
     )
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_gives_bitwise_the_same_weights(
     captions: Path, fake_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +232,7 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
         train(other, quiet=True)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint_with_the_same_adapter(
     captions: Path, fake_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -295,6 +298,7 @@ def test_checkpointed_activations_give_the_same_gradients(
             torch.testing.assert_close(saving[key], plain[key], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_double_batch(
     captions: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:
