@@ -85,7 +85,8 @@ class Places:
         Args:
             text: a sentence; or several, which are embedded and searched together.
             top: hits to return at most.
-            filters: `bbox`, `near`, `exact`, `keep_overlaps`, as `TileIndex.search` takes them.
+            filters: the fields of `ngcg_cli.search.Filters` (`bbox`, `near`, `areas`, `source`,
+                `after`, `before`), `exact` and `keep_overlaps`.
 
         Returns:
             The hits of a sentence in rank order; of several, a list of hits for each.

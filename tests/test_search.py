@@ -1,9 +1,11 @@
+import itertools
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -12,11 +14,13 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyproj import Geod
 
 from ngcg_cli.errors import TileIndexError, UsageError
-from ngcg_cli.search import Hit, ModelStamp, SourceRecord, TileIndex, TileTable
+from ngcg_cli.search import Filters, Hit, ModelStamp, SourceRecord, TileIndex, TileTable
 from ngcg_cli.search import snapshot as snapshot_module
-from ngcg_cli.search.ranking import EARTH_RADIUS, top_k, within_bbox, within_distance
+from ngcg_cli.search.filters import within_areas, within_bbox, within_distance
+from ngcg_cli.search.ranking import top_k
 
 DIM = 16
 MODEL = ModelStamp("tiny", "a" * 64, DIM)
@@ -109,7 +113,7 @@ def test_what_is_put_in_is_found_again(index: TileIndex) -> None:
 
 def test_empty_index_and_source_without_tiles(index: TileIndex) -> None:
     assert index.search(unit(2)) == [[], []]
-    assert index.search(unit(1), bbox=(0, 0, 1, 1), near=(0, 0, 5)) == [[]]
+    assert index.search(unit(1), filters=Filters(bbox=(0, 0, 1, 1), near=(0, 0, 5))) == [[]]
     index.put(source("black.tif"), row_of_tiles(0), np.empty((0, DIM)))
     assert [(s.path, s.tiles) for s in TileIndex.open(index.path).sources()] == [("black.tif", 0)]
     assert index.search(unit(2)) == [[], []]
@@ -204,6 +208,30 @@ def test_top_k_is_brute_force(
         assert (rows[i, len(order) :] == -1).all()
 
 
+def test_equal_scores_come_in_row_order_in_hundreds_of_random_searches() -> None:
+    """Copies of some vectors, spread over blocks of odd sizes; BLAS alone makes them unequal."""
+    rng = np.random.default_rng(0)
+    for turn in range(300):
+        dim = int(rng.integers(3, 300))
+        kinds = unit(int(rng.integers(1, 20)), seed=turn, dim=dim)
+        vectors = kinds[rng.integers(len(kinds), size=int(rng.integers(1, 400)))]
+        queries = unit(int(rng.integers(1, 9)), seed=turn + 1000, dim=dim)
+        cuts = np.unique(rng.integers(0, len(vectors) + 1, 4))
+        blocks = [
+            (np.arange(a, b), vectors[a:b])
+            for a, b in itertools.pairwise([0, *cuts.tolist(), len(vectors)])
+            if b > a
+        ]
+        k = int(rng.integers(1, 60))
+        rows, _ = top_k(queries, blocks, k)
+        # Two different vectors may round to one score: then they are equal for both.
+        truth = (queries.astype(np.float64) @ kinds.T.astype(np.float64)).astype(np.float32)
+        kind = np.array([np.flatnonzero((kinds == v).all(axis=1))[0] for v in vectors])
+        for query, found in enumerate(rows):
+            best = np.argsort(-truth[query][kind], kind="stable")[:k]
+            assert found[: len(best)].tolist() == best.tolist()
+
+
 def test_search_in_blocks_is_brute_force(index: TileIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot_module, "BLOCK_ROWS", 7)
     vectors = unit(60)
@@ -215,7 +243,7 @@ def test_search_in_blocks_is_brute_force(index: TileIndex, monkeypatch: pytest.M
     for query, hits in zip(queries, index.search(queries, top=5), strict=True):
         best = np.argsort(-(vectors @ query))[:5]
         assert [(hit.source, hit.window[0] // 100) for hit in hits] == [place[i] for i in best]
-    kept = index.search(queries[:2], bbox=(1.9, 0, 3.5, 90), top=100)
+    kept = index.search(queries[:2], filters=Filters(bbox=(1.9, 0, 3.5, 90)), top=100)
     assert [len(hits) for hits in kept] == [56, 56]
 
 
@@ -250,19 +278,84 @@ def test_bbox_keeps_centres_inside_edges_included() -> None:
         assert np.flatnonzero(within_bbox(lon, lat, box)).tolist() == inside, box
 
 
-def test_near_is_the_great_circle() -> None:
-    # One degree along a meridian, and across the antimeridian and the pole.
-    degree = EARTH_RADIUS * np.pi / 180
-    for near, lon, lat in [
-        ((10, 20), 20, 11),
-        ((0, 179.5), -179.5, 0),
-        ((89.5, 0), 180, 89.5),
-        ((-30, 5), 5, -31),
+def test_near_is_measured_on_the_ellipsoid() -> None:
+    # A degree along a meridian of WGS 84, and of the equator: 0.6 % and 0.1 % off the mean sphere.
+    for near, lon, lat, metres in [
+        ((0, 20), 20, 1, 110_574.39),
+        ((0, 179.5), -179.5, 0, 111_319.49),
+        ((89.5, 0), 180, 89.5, 111_693.95),
+        ((-30, 5), 5, -31, 110_860.93),
+        ((0, 0), 180, 0, 20_003_931.46),
     ]:
         at = np.array([float(lon)]), np.array([float(lat)])
-        assert within_distance(*at, (*near, degree * 1.000001)).all()
-        assert not within_distance(*at, (*near, degree * 0.999999)).any()
+        assert within_distance(*at, (*near, metres + 0.01)).all(), near
+        assert not within_distance(*at, (*near, metres - 0.01)).any(), near
     assert within_distance(np.array([3.0]), np.array([4.0]), (4, 3, 0)).all()
+
+
+def test_near_is_what_the_geodesic_says_of_random_points() -> None:
+    rng = np.random.default_rng(5)
+    geod = Geod(ellps="WGS84")
+    for _ in range(50):
+        lat, lon = np.degrees(np.arcsin(rng.uniform(-1, 1))), rng.uniform(-180, 180)
+        metres = 10 ** rng.uniform(2, 7.3)
+        azimuth, share = rng.uniform(0, 360, 200), rng.uniform(0.98, 1.02, 200)
+        lons, lats, _ = geod.fwd([lon] * 200, [lat] * 200, azimuth, share * metres)
+        lons, lats = np.array(lons), np.array(lats)
+        _, _, exact = geod.inv([lon] * 200, [lat] * 200, lons, lats)
+        near = (lat, lon, metres)
+        inside = within_distance(lons, lats, near)
+        assert inside.tolist() == (exact <= metres).tolist()
+        # And no table is passed over that holds one of them.
+        (boxes,) = Filters(near=near).boxes()
+        assert (within_bbox(lons, lats, boxes[0]) | ~inside).all()
+
+
+def test_areas_hold_what_lies_in_one_of_them_wherever_they_are_drawn() -> None:
+    lon, lat = np.array([-180, -179, 0, 5, 179, 180.0]), np.array([0, 0, 0, 5, 0, 0.0])
+    for areas, inside in [
+        ([shapely.box(-1, -1, 6, 6)], [2, 3]),
+        ([shapely.box(178, -1, 182, 1)], [0, 1, 4, 5]),
+        ([shapely.box(-182, -1, -178, 1)], [0, 1, 4, 5]),
+        ([shapely.box(-1, -1, 1, 1), shapely.box(4, 4, 5, 5)], [2, 3]),
+        ([shapely.box(-9, -9, 9, 9).difference(shapely.box(-1, -1, 1, 1))], [3]),
+    ]:
+        assert np.flatnonzero(within_areas(lon, lat, areas)).tolist() == inside
+        assert np.flatnonzero(Filters(areas=tuple(areas)).hold(lon, lat)).tolist() == inside
+    with pytest.raises(UsageError, match="no polygon"):
+        Filters(areas=(shapely.Point(1, 2),))
+
+
+def test_sources_and_dates_in_a_search(index: TileIndex) -> None:
+    for number, (path, acquired) in enumerate(
+        [
+            ("/a/2023/x.tif", "2023-06-01"),
+            ("/a/2024/x.tif", "2024-06-01T10:00:00Z"),
+            ("/b.tif", None),
+        ]
+    ):
+        tiles = row_of_tiles(2, west=number)
+        index.put(source(path, acquired=acquired), tiles, unit(2, seed=number))
+
+    def found(**filters: Any) -> set[str]:
+        hits = TileIndex.open(index.path).search(unit(1), filters=Filters(**filters))[0]
+        return {hit.source for hit in hits}
+
+    assert found(source="*.tif") == {"/a/2023/x.tif", "/a/2024/x.tif", "/b.tif"}
+    assert found(source="x.tif") == {"/a/2023/x.tif", "/a/2024/x.tif"}
+    assert found(source="/a/2023/*") == found(source="2023/x.tif") == {"/a/2023/x.tif"}
+    assert found(source="b") == found(source="2023") == set()
+    assert found(after="2024") == found(after="2024-06-01T10:00Z") == {"/a/2024/x.tif"}
+    assert found(before="2024") == found(before="2024-06-01") - {"/a/2024/x.tif"}
+    assert found(after="2023", before="2025") == {"/a/2023/x.tif", "/a/2024/x.tif"}
+    assert found(after="2024-06-01T12:00+03:00") == {"/a/2024/x.tif"}
+    assert found(after="2023", source="/b*") == set()
+    assert found(after="2023", bbox=(0.9, 0, 9, 90)) == {"/a/2024/x.tif"}
+    for text in ("yesterday", "2024-13", "24", "2024-1-1", "0000"):
+        with pytest.raises(UsageError, match="is no date"):
+            Filters(after=text)
+    with pytest.raises(ValueError, match="isoformat"):
+        source("x", acquired="some day")
 
 
 def test_filters_in_a_search(index: TileIndex) -> None:
@@ -271,7 +364,7 @@ def test_filters_in_a_search(index: TileIndex) -> None:
     index.put(source("delft"), row_of_tiles(2, west=4.36, south=52), unit(2, seed=2))
 
     def found(**filters: object) -> set[str]:
-        return {hit.source for hit in index.search(unit(1, seed=5), **filters)[0]}
+        return {hit.source for hit in index.search(unit(1, seed=5), filters=Filters(**filters))[0]}
 
     assert found() == {"fiji-west", "fiji-east", "delft"}
     assert found(bbox=(179.9, -18, -179.9, -16)) == {"fiji-west", "fiji-east"}
@@ -297,7 +390,7 @@ def test_filters_in_a_search(index: TileIndex) -> None:
 )
 def test_senseless_filters_are_refused(index: TileIndex, filters: dict) -> None:
     with pytest.raises(UsageError):
-        index.search(unit(1), **filters)
+        Filters(**filters)
 
 
 # --- others open it ---------------------------------------------------------------------------

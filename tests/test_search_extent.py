@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_search import MODEL, row_of_tiles, source, unit
 
-from ngcg_cli.search import TileIndex, snapshot
+from ngcg_cli.search import Filters, TileIndex, snapshot
 from ngcg_cli.search.extent import around, extent, meets
-from ngcg_cli.search.ranking import within_bbox, within_distance
+from ngcg_cli.search.filters import within_bbox, within_distance
+from ngcg_cli.search.records import SegmentRecord
 
 LON = st.floats(-180, 180) | st.sampled_from([-180.0, 180.0, 0.0])
 LAT = st.floats(-90, 90)
@@ -75,16 +76,16 @@ def test_a_filter_reads_only_the_tables_it_needs(
     read: list[str] = []
     columns = snapshot.TileColumns.read
 
-    def noted(path: Path, rows: int) -> snapshot.TileColumns:
-        read.append(path.stem)
-        return columns(path, rows)
+    def noted(folder: Path, segment: SegmentRecord) -> snapshot.TileColumns:
+        read.append(segment.name)
+        return columns(folder, segment)
 
     monkeypatch.setattr(snapshot.TileColumns, "read", noted)
     for area in ({"bbox": (19, 49, 21, 51)}, {"near": (50.0, 20.0, 1000.0)}):
         read.clear()
         again = TileIndex.open(index.path)
-        assert {hit.source for hit in again.search(unit(1), **area)[0]} == {"2"}
+        assert {hit.source for hit in again.search(unit(1), filters=Filters(**area))[0]} == {"2"}
         assert read == ["000003"]
     read.clear()
-    assert again.search(unit(1), bbox=(-20, 0, -10, 10)) == [[]]
+    assert again.search(unit(1), filters=Filters(bbox=(-20, 0, -10, 10))) == [[]]
     assert read == []

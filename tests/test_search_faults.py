@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from index_edits import manifest_of
 from test_search import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search import Block, TileIndex, ranking
+from ngcg_cli.search import Block, Filters, TileIndex, ranking
 from ngcg_cli.search.files import PARTIAL
 from ngcg_cli.search.format import MANIFEST, VERSION
 
@@ -60,9 +61,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, at: int, code: int) -> Iterator[lis
     opened = Path.open
 
     def open_(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        if mode == "wb":
+        if mode == "xb":
             count("open")
-            return _Failing(os.fspath(self), "w")
+            return _Failing(os.fspath(self), "x")
         return opened(self, mode, *args, **kwargs)
 
     with monkeypatch.context() as patch:
@@ -231,22 +232,24 @@ def test_a_reader_sees_one_state_or_the_next(tmp_path: Path) -> None:
 
 def test_an_index_of_format_1_opens_and_is_upgraded(tmp_path: Path) -> None:
     index = start(tmp_path / "index")
-    path = index.path / MANIFEST
-    data = json.loads(path.read_text())
+    data = manifest_of(index.path)
     data["version"] = 1
+    del data["checksum"]
     for record in data["sources"]:
-        for name in ("content", "done", "windows", "skipped"):
+        for name in ("content", "done", "windows", "skipped", "acquired"):
             del record[name]
         for segment in record["segments"]:
             del segment["bbox"]
-    path.write_text(json.dumps(data))
+    (index.path / MANIFEST).write_text(json.dumps(data))
     old = TileIndex.open(index.path)
     assert old.manifest.version == 1
     assert state(old) == STATES[0]
     assert [r.up_to_date(source(r.path)) for r in old.sources()] == [True, True]
-    assert {hit.source for hit in old.search(unit(1), bbox=(19, 49, 21, 51))[0]} == {"b"}
+    assert {
+        hit.source for hit in old.search(unit(1), filters=Filters(bbox=(19, 49, 21, 51)))[0]
+    } == {"b"}
     old.put(source("c"), row_of_tiles(1, west=60), unit(1))
-    assert json.loads(path.read_text())["version"] == VERSION
+    assert manifest_of(index.path)["version"] == VERSION
     assert state(old) == {**STATES[0], "c": 1}
 
 

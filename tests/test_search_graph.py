@@ -9,11 +9,13 @@ import pytest
 from test_search import MODEL, places, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search import ModelStamp, TileIndex, graph
-from ngcg_cli.search.format import Manifest, Tuning
+from ngcg_cli.search import Filters, ModelStamp, TileIndex, graph
+from ngcg_cli.search.format import Manifest
 from ngcg_cli.search.graph import Graph
-from ngcg_cli.search.ranking import Vectors, top_k
+from ngcg_cli.search.ranking import top_k
+from ngcg_cli.search.records import Tuning
 from ngcg_cli.search.tiles import Ints
+from ngcg_cli.search.vectors import Vectors
 
 
 @pytest.fixture
@@ -118,12 +120,12 @@ def test_graph_under_a_filter(index: TileIndex, small_graphs: None) -> None:
     west, east = row_of_tiles(3000).lon[[0, -1]]
     queries = unit(3, seed=5)
     little = (west, -90.0, west + 0.02 * (east - west), 90.0)
-    index.search(queries, top=1, bbox=little)
+    index.search(queries, top=1, filters=Filters(bbox=little))
     assert not graph_used(index)
     much = (west, -90.0, west + 0.8 * (east - west), 90.0)
-    found = index.search(queries, bbox=much, top=5, keep_overlaps=True)
+    found = index.search(queries, filters=Filters(bbox=much), top=5, keep_overlaps=True)
     assert graph_used(index)
-    exact = index.search(queries, bbox=much, top=5, keep_overlaps=True, exact=True)
+    exact = index.search(queries, filters=Filters(bbox=much), top=5, keep_overlaps=True, exact=True)
     assert [places(hits) for hits in found] == [places(hits) for hits in exact]
 
 

@@ -8,7 +8,8 @@ from shapely import affinity
 from test_search import ASKED, MODEL, ranked, row_of_tiles, source, tile_at
 
 from ngcg_cli.search import TileIndex, TileTable, overlap
-from ngcg_cli.search.tiles import TileColumns, exterior
+from ngcg_cli.search.footprints import exterior
+from ngcg_cli.search.tiles import TileColumns
 
 
 @pytest.fixture
@@ -81,6 +82,28 @@ def test_sources_overlap_across_the_antimeridian(index: TileIndex) -> None:
     assert whole.area == pytest.approx(0.002 * 0.002)
 
 
+def iou(a: shapely.Geometry, b: shapely.Geometry) -> float:
+    return float(a.intersection(b).area / a.union(b).area)
+
+
+def test_a_coarse_tile_hides_no_finer_one_under_it(index: TileIndex) -> None:
+    coarse = shapely.box(10, 50, 10.01, 50.01)
+    index.put(source("coarse"), tile_at(coarse, 10.005, 50.005, coarse.bounds), ranked(1))
+    index.put(source("fine"), row_of_tiles(4, step=200), ranked(9)[1:5])
+    little = shapely.box(10, 50, 10.0099, 50.0099)
+    index.put(source("alike"), tile_at(little, 10.005, 50.005, little.bounds), ranked(9)[5:6])
+    hits = index.search(ASKED)[0]
+    assert [hit.source for hit in hits] == ["coarse", *["fine"] * 4]
+    # The same within one source, by windows.
+    tiles = row_of_tiles(3, step=100)
+    tiles.window[:] = [[0, 0, 400, 400], [0, 0, 200, 200], [0, 0, 390, 390]]
+    tiles.bbox[:] = [10, 50, 10.004, 50.004]
+    for path in ("coarse", "fine", "alike"):
+        index.remove(path)
+    index.put(source("all"), tiles, ranked(3))
+    assert [hit.window[2] for hit in index.search(ASKED)[0]] == [400, 200]
+
+
 @pytest.mark.parametrize("step", [1, 7, 1_000])
 def test_kept_hits_are_those_of_the_plain_loop(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Random tiles of two sources around the antimeridian, against a loop over shapely areas."""
@@ -111,9 +134,7 @@ def test_kept_hits_are_those_of_the_plain_loop(monkeypatch: pytest.MonkeyPatch, 
     for ranking, mask in zip(rankings, kept, strict=True):
         expected: list[int] = []
         for tile in ranking[:-3]:
-            limits = [min(plane[tile].area, plane[other].area) / 2 for other in expected]
-            shared = [plane[tile].intersection(plane[other]).area for other in expected]
-            if all(s <= limit for s, limit in zip(shared, limits, strict=True)):
+            if all(iou(plane[tile], plane[other]) <= 1 / 3 for other in expected):
                 expected.append(tile)
         assert ranking[mask].tolist() == expected[:30]
         assert 5 < len(expected) < 60

@@ -87,7 +87,7 @@ def query(
         bool,
         typer.Option(
             "--keep-overlaps",
-            help="Keep hits that overlap a better one by more than half of the smaller.",
+            help="Keep hits that overlap a better one (intersection over union above 1/3).",
         ),
     ] = False,
     index: IndexOption = Path("ngcg-index"),

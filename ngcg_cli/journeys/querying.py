@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ngcg_cli.journeys.model import load_model, refuse_other_name
-from ngcg_cli.search import Hit, TileIndex
+from ngcg_cli.search import Filters, Hit, TileIndex
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 # few enough that hits keep coming.
 BLOCK = 256
 READ_BYTES = 1 << 16
+# What a search is told that is no filter.
+_HOW = ("top", "exact", "keep_overlaps")
 
 
 class Answer(NamedTuple):
@@ -40,8 +42,9 @@ class Finder:
         model: name or path, None for the index's own.
         device: where the model runs.
         precision: what the model computes in; `auto` is the index's own.
-        filters: what `TileIndex.search` takes: top, bbox, near, exact, keep_overlaps. The methods
-            take them too, for their own queries.
+        asked: what the index's `search` takes (top, exact, keep_overlaps) and the fields of
+            `search.Filters` (bbox, near, areas, source, after, before). The methods take them too,
+            for their own queries.
 
     Raises:
         TileIndexError: there is no index, or it was made with another model.
@@ -53,32 +56,34 @@ class Finder:
         model: str | None,
         device: str,
         precision: PrecisionChoice = "auto",
-        **filters: Any,
+        **asked: Any,
     ) -> None:
         self.index = TileIndex.open(index)
         self._model = model
         self._device = device
         self._precision = precision
-        self._filters = filters
+        self._asked = asked
         refuse_other_name(model, self.index)
 
     @cached_property
     def _encoder(self) -> Encoder:
         return load_model(self._model, self._device, self.index, precision=self._precision)
 
-    def of_texts(self, blocks: Iterable[Sequence[str]], **filters: Any) -> Iterator[Answer]:
+    def of_texts(self, blocks: Iterable[Sequence[str]], **asked: Any) -> Iterator[Answer]:
         """Answers in the order of the queries, each block embedded and searched together."""
         for block in blocks:
-            yield from self._answers(block, self._encoder.encode_texts(block), filters)
+            yield from self._answers(block, self._encoder.encode_texts(block), asked)
 
-    def of_image(self, name: str, pixels: np.ndarray, **filters: Any) -> Iterator[Answer]:
+    def of_image(self, name: str, pixels: np.ndarray, **asked: Any) -> Iterator[Answer]:
         """The answer to a photo, uint8 (h, w, 3), called `name`."""
-        yield from self._answers([name], self._encoder.encode_images([pixels]), filters)
+        yield from self._answers([name], self._encoder.encode_images([pixels]), asked)
 
     def _answers(
-        self, names: Sequence[str], vectors: np.ndarray, filters: dict[str, Any]
+        self, names: Sequence[str], vectors: np.ndarray, asked: dict[str, Any]
     ) -> Iterator[Answer]:
-        found = self.index.search(vectors, **{**self._filters, **filters})
+        filters = {**self._asked, **asked}
+        how = {name: filters.pop(name) for name in _HOW if name in filters}
+        found = self.index.search(vectors, filters=Filters(**filters), **how)
         return (Answer(name, hits) for name, hits in zip(names, found, strict=True))
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,10 @@ import numpy.typing as npt
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.extent import extent
 from ngcg_cli.search.files import Writer, write_all
-from ngcg_cli.search.format import SegmentRecord, SourceRecord, file_name
+from ngcg_cli.search.format import file_name
+from ngcg_cli.search.records import MAX_SEGMENT, SegmentRecord, SourceRecord
 from ngcg_cli.search.tiles import TileTable, write_table
+from ngcg_cli.search.vectors import write_vectors
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Block:
         Raises:
             TileIndexError: they do not, or the vectors have not `dim` dimensions.
         """
+        if len(self.tiles) > MAX_SEGMENT:
+            raise TileIndexError(
+                f"{len(self.tiles):,} tiles in one block",
+                where=self.source.path,
+                hint=f"Commit at most {MAX_SEGMENT:,} at once (--block).",
+            )
         try:
             self.tiles.check()
         except ValueError as error:
@@ -58,9 +65,15 @@ class Block:
 
 
 def write_segments(
-    folder: Path, blocks: Sequence[Block], next_name: int
+    folder: Path, blocks: Sequence[Block], next_name: int, ready: Callable[[], object]
 ) -> list[tuple[SegmentRecord, ...]]:
     """Write a segment for each block that has tiles: on disk, but not yet named in the manifest.
+
+    Args:
+        folder: the index.
+        blocks: what to write.
+        next_name: number of the first.
+        ready: called before files are put in their places; what it raises ends it.
 
     Returns:
         For each block its segment, or none; named from `next_name` on, one name a block.
@@ -77,7 +90,7 @@ def write_segments(
         if len(block.tiles):
             files[vectors] = _vector_writer(block)
             files[table] = _table_writer(block)
-    records = write_all(files)
+    records = write_all(files, ready)
     segments: list[tuple[SegmentRecord, ...]] = []
     for number, (block, (vectors, table)) in enumerate(zip(blocks, paths, strict=True), next_name):
         tiles = block.tiles
@@ -92,15 +105,7 @@ def write_segments(
 
 
 def _vector_writer(block: Block) -> Writer:
-    def write(file: IO[bytes]) -> None:
-        vectors = np.ascontiguousarray(block.vectors, np.float32)
-        # Not `np.save`: it does not tell why the disk took only a part.
-        np.lib.format.write_array_header_1_0(
-            file, np.lib.format.header_data_from_array_1_0(vectors)
-        )
-        file.write(vectors.data)
-
-    return write
+    return lambda file: write_vectors(file, block.vectors)
 
 
 def _table_writer(block: Block) -> Writer:

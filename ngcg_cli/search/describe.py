@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.extent import Box, extent
-from ngcg_cli.search.format import VERSION, SegmentRecord, SourceRecord
+from ngcg_cli.search.files import file_size
+from ngcg_cli.search.format import VERSION
 from ngcg_cli.search.health import checksum_trouble, size_trouble
 from ngcg_cli.search.index import TileIndex
+from ngcg_cli.search.records import SegmentRecord, SourceRecord
 from ngcg_cli.search.tiles import TileColumns
 
 
@@ -90,7 +93,7 @@ def _box(index: TileIndex, segments: tuple[SegmentRecord, ...]) -> Box | None:
         if segment.bbox is not None:
             boxes.append(segment.bbox)
         elif segment.name not in index.broken:  # of format 1
-            columns = TileColumns.read(index.path / segment.table_path, segment.tiles)
+            columns = TileColumns.read(index.path, segment)
             boxes.append(extent(columns.bbox, columns.lon, columns.lat))
     return extent(np.array(boxes)) if boxes else None
 
@@ -104,8 +107,8 @@ def _graph(index: TileIndex, check: bool) -> dict[str, Any]:
     held, live = set(record.segments), {(s.name, s.tiles) for s in manifest.segments}
     state = "current" if held == live else "behind"
     try:
-        size = (index.path / record.path).stat().st_size
-    except OSError:
+        size = file_size(index.path, record.path)
+    except (OSError, TileIndexError):
         size = -1
     if size != record.file.bytes or (
         check and checksum_trouble(index.path, {record.path: record.file})

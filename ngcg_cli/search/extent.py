@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from ngcg_cli.search.ranking import EARTH_RADIUS, Mask
-from ngcg_cli.search.tiles import Floats
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
+EARTH_RADIUS = 6_371_008.8  # metres, the mean radius (IUGG)
 # west, south, east, north in degrees; west > east across the antimeridian (RFC 7946)
 Box = tuple[float, float, float, float]
 
@@ -49,7 +51,8 @@ def meets(boxes: Floats, box: Box) -> Mask:
 def around(near: tuple[float, float, float]) -> Box:
     """The box around all points within `near` = (latitude, longitude, metres)."""
     lat, lon, metres = near
-    angle = math.degrees(metres / EARTH_RADIUS) + 1e-9
+    # A degree on the ellipsoid may be up to 0.56 % shorter than on the sphere.
+    angle = math.degrees(1.01 * metres / EARTH_RADIUS) + 1e-9
     if abs(lat) + angle >= 90:
         return (-180.0, max(-90.0, lat - angle), 180.0, min(90.0, lat + angle))
     turn = math.sin(math.radians(angle)) / math.cos(math.radians(lat))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
+import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ PARTIAL = ".partial-"
 # Files flushed at once: eight take an eighth of the time, more gain nothing.
 _FLUSHERS = 8
 
+# Not through a link, and not waiting for the other end of a pipe; Windows knows neither.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
 Writer = Callable[[IO[bytes]], object]
 
 
@@ -30,16 +35,101 @@ class FileRecord:
     bytes: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        if self.bytes < 0:
+            raise ValueError(f"a file of {self.bytes} bytes")
+
     @classmethod
-    def of(cls, path: Path) -> FileRecord:
-        """The record of the file as it is now."""
-        with path.open("rb") as file:
+    def of(cls, folder: Path, name: str) -> FileRecord:
+        """The record of a folder's file as it is now; raises as `open_inside`."""
+        with open_inside(folder, name) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return cls(bytes=file.tell(), sha256=digest)
 
 
-def write_all(files: Mapping[Path, Writer]) -> dict[Path, FileRecord]:
+def check_folder(path: Path) -> None:
+    """See that a folder of an index, if it is there, is one: not a link to one elsewhere.
+
+    Raises:
+        TileIndexError: it is a link or no folder.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise damaged(path, "it is a link or no folder", "Put a plain folder in its place.")
+
+
+def file_size(folder: Path, name: str) -> int:
+    """Bytes of a folder's file, if it is a regular one and no link.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        TileIndexError: it is no regular file, or lies behind a link.
+    """
+    path = folder / name
+    try:
+        facts = os.lstat(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise damaged(path, error.strerror) from error
+    _check_regular(path, facts)
+    return facts.st_size
+
+
+def open_inside(folder: Path, name: str, size: int | None = None) -> io.BufferedReader[io.FileIO]:
+    """Open a file of an index for reading: an index may come from a stranger.
+
+    Nothing but a regular file is opened, and no link is followed, in the folder or in `vectors/`
+    and its like; what was opened is what was looked at. The folder itself may be a link: its user
+    has named it.
+
+    Args:
+        folder: the index.
+        name: the file, from there.
+        size: bytes that it must have, if that is known.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        TileIndexError: it is something else, of another size, or cannot be read.
+    """
+    path = folder / name
+    if path.parent != folder:
+        check_folder(path.parent)
+    file_size(folder, name)  # opening a device may already do something
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NO_LINK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise damaged(path, error.strerror) from error
+    file = io.BufferedReader(io.FileIO(descriptor))
+    try:
+        facts = os.fstat(descriptor)
+        _check_regular(path, facts)
+        if size is not None and facts.st_size != size:
+            raise damaged(path, f"{facts.st_size} bytes where {size} were committed")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise damaged(path, "it is a link" if stat.S_ISLNK(facts.st_mode) else "it is no file")
+
+
+def write_all(
+    files: Mapping[Path, Writer], ready: Callable[[], object] = lambda: None
+) -> dict[Path, FileRecord]:
     """Write files under hidden names beside theirs, flush them to disk, then move all into place.
+
+    What lies under a hidden name or in a file's place is replaced; where it is a link, the link is,
+    and not what it leads to.
+
+    Args:
+        files: what writes each file.
+        ready: called before the first is moved; what it raises leaves all as it was.
 
     Raises:
         TileIndexError: the file system refuses. No half-written file is left behind; of several
@@ -50,12 +140,15 @@ def write_all(files: Mapping[Path, Writer]) -> dict[Path, FileRecord]:
     at = next(iter(files), Path())
     try:
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
         for at, write in files.items():
-            with partials[at].open("wb") as file:
+            partials[at].unlink(missing_ok=True)
+            with partials[at].open("xb") as file:
                 write(file)
         _flush(list(partials.values()))
-        records = {path: FileRecord.of(partial) for path, partial in partials.items()}
+        records = {path: FileRecord.of(p.parent, p.name) for path, p in partials.items()}
+        ready()
         for at in files:
             partials[at].replace(at)
         for folder in folders:
@@ -70,9 +163,11 @@ def write_all(files: Mapping[Path, Writer]) -> dict[Path, FileRecord]:
     return records
 
 
-def write_beside(path: Path, write: Writer) -> FileRecord:
+def write_beside(
+    path: Path, write: Writer, ready: Callable[[], object] = lambda: None
+) -> FileRecord:
     """Write one file as `write_all` does."""
-    return write_all({path: write})[path]
+    return write_all({path: write}, ready)[path]
 
 
 def unwritable(path: Path, error: OSError) -> TileIndexError:

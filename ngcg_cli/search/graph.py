@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.files import FileRecord, write_beside
-from ngcg_cli.search.format import GraphRecord, Tuning
-from ngcg_cli.search.ranking import Vectors, top_k
+from ngcg_cli.search.ranking import top_k
+from ngcg_cli.search.records import GraphRecord, Tuning
 from ngcg_cli.search.tiles import Ints
+from ngcg_cli.search.vectors import Vectors
 
 # Below this a graph is not worth building: an exact search takes some 10 ms.
 MIN_TILES = 100_000
@@ -77,8 +79,8 @@ class Graph:
     def sound(folder: Path, record: GraphRecord) -> bool:
         """Whether the recorded graph's file is there, and the one that was written."""
         try:
-            return FileRecord.of(folder / record.path) == record.file
-        except OSError:
+            return FileRecord.of(folder, record.path) == record.file
+        except (OSError, TileIndexError):
             return False
 
     @classmethod

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from ngcg_cli.search.files import FileRecord
-from ngcg_cli.search.format import Manifest, SegmentRecord
+from ngcg_cli.errors import TileIndexError
+from ngcg_cli.search.files import FileRecord, file_size, open_inside
+from ngcg_cli.search.format import Manifest
+from ngcg_cli.search.records import SegmentRecord
 
 # Of many damaged sources so many are named in a warning.
 _NAMED = 3
@@ -18,11 +20,11 @@ def size_trouble(folder: Path, segments: Iterable[SegmentRecord]) -> dict[str, s
     for segment in segments:
         for name, record in segment.files().items():
             try:
-                size = (folder / name).stat().st_size
+                size = file_size(folder, name)
             except FileNotFoundError:
                 found[segment.name] = f"{name} is missing"
-            except OSError as error:
-                found[segment.name] = f"{name}: {error.strerror}"
+            except TileIndexError as error:
+                found[segment.name] = f"{name} {error.what}"
             else:
                 if size == record.bytes:
                     continue
@@ -36,8 +38,12 @@ def checksum_trouble(folder: Path, files: dict[str, FileRecord]) -> list[str]:
     troubles = []
     for name, record in files.items():
         try:
-            if FileRecord.of(folder / name) != record:
+            with open_inside(folder, name, record.bytes):
+                pass
+            if FileRecord.of(folder, name) != record:
                 troubles.append(f"{name}: differs from what was committed")
+        except TileIndexError as error:
+            troubles.append(f"{name}: {error.what}")
         except OSError as error:
             troubles.append(f"{name}: {error.strerror}")
     return troubles

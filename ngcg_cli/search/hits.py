@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli.search.antimeridian import geojson_geometry
-from ngcg_cli.search.extent import around
+from ngcg_cli.search.extent import Mask
+from ngcg_cli.search.filters import Filters
+from ngcg_cli.search.footprints import areas, exterior
 from ngcg_cli.search.overlap import distinct
-from ngcg_cli.search.ranking import Mask, Vectors, within_bbox, within_distance
 from ngcg_cli.search.snapshot import Snapshot
-from ngcg_cli.search.tiles import Floats, Ints, TileColumns, exterior, polygons
+from ngcg_cli.search.tiles import Ints, TileColumns
+from ngcg_cli.search.vectors import Vectors
 
 # Ranks held at once, over all queries of a step: bounds memory when both are many.
 _MAX_RANKED = 2_000_000
@@ -79,8 +81,7 @@ def find(
     view: Snapshot,
     queries: Vectors,
     top: int,
-    bbox: tuple[float, float, float, float] | None,
-    near: tuple[float, float, float] | None,
+    filters: Filters,
     exact: bool,
     keep_overlaps: bool,
 ) -> list[list[Hit]]:
@@ -88,7 +89,7 @@ def find(
 
     Ranks a few times `top` tiles, and goes deeper only for queries whose hits mostly overlapped.
     """
-    keep = _filter(view, bbox, near)
+    keep = view.allowed(filters)
     candidates = view.count if keep is None else int(keep.sum())
     hits: list[list[Hit]] = [[] for _ in queries]
     if not candidates:
@@ -114,33 +115,13 @@ def find(
     return hits
 
 
-def _filter(
-    view: Snapshot,
-    bbox: tuple[float, float, float, float] | None,
-    near: tuple[float, float, float] | None,
-) -> Mask | None:
-    if bbox is None and near is None:
-        return None
-
-    def holds(lon: Floats, lat: Floats) -> Mask:
-        inside = np.ones(len(lon), bool)
-        if bbox is not None:
-            inside &= within_bbox(lon, lat, bbox)
-        if near is not None:
-            inside &= within_distance(lon, lat, near)
-        return inside
-
-    areas = ([] if bbox is None else [bbox]) + ([] if near is None else [around(near)])
-    return view.within(areas, holds)
-
-
 def _distinct(view: Snapshot, rows: Ints, tiles: Ints, columns: TileColumns, top: int) -> Mask:
     shapes, known = np.empty(len(tiles), object), np.zeros(len(tiles), bool)
 
     def footprints(wanted: Ints) -> npt.NDArray[np.object_]:
         new = np.unique(wanted[~known[wanted]])
         if len(new):
-            shapes[new] = polygons(view.geometry(tiles[new]), columns.lon[new])
+            shapes[new] = areas(view.geometry(tiles[new]), columns.lon[new])
             known[new] = True
         return shapes[wanted]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,20 +15,13 @@ import numpy.typing as npt
 from ngcg_cli import items
 from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.search.blocks import Block, write_segments
-from ngcg_cli.search.files import PARTIAL, damaged
-from ngcg_cli.search.format import (
-    MANIFEST,
-    PREVIOUS,
-    VERSION,
-    Manifest,
-    ModelStamp,
-    SegmentRecord,
-    SourceRecord,
-)
+from ngcg_cli.search.files import PARTIAL, check_folder, damaged
+from ngcg_cli.search.filters import NO_FILTERS, Filters
+from ngcg_cli.search.format import MANIFEST, PREVIOUS, VERSION, Manifest
 from ngcg_cli.search.health import checksum_trouble, size_trouble, warning
 from ngcg_cli.search.hits import Hit, find
 from ngcg_cli.search.lock import LOCK, writer_lock
-from ngcg_cli.search.ranking import check_bbox, check_near
+from ngcg_cli.search.records import ModelStamp, SegmentRecord, SourceRecord
 from ngcg_cli.search.snapshot import DamagedSegment, Snapshot
 from ngcg_cli.search.tiles import TileTable
 from ngcg_cli.search.upkeep import with_graph
@@ -43,7 +37,7 @@ class TileIndex:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.path = folder
         self._view = Snapshot(folder, manifest)
-        self._locked = False
+        self._check: Callable[[], None] | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -187,17 +181,19 @@ class TileIndex:
         Raises:
             TileIndexError: another process writes, which is named.
         """
-        if self._locked:
+        if self._check is not None:
             yield self
             return
-        with writer_lock(self.path, wait):
-            self._locked = True
+        with writer_lock(self.path, wait) as check:
+            self._check = check
             try:
+                for kind in _FOLDERS:
+                    check_folder(self.path / kind)
                 self._look_again()
                 self._sweep()
                 yield self
             finally:
-                self._locked = False
+                self._check = None
 
     def put(self, source: SourceRecord, tiles: TileTable, vectors: npt.ArrayLike) -> None:
         """Add a source, or replace the one of the same path: `commit` of one block."""
@@ -216,7 +212,7 @@ class TileIndex:
             block.check(self.model.dim)
         with self.writing():
             manifest = self.manifest
-            written = write_segments(self.path, blocks, manifest.next_name)
+            written = write_segments(self.path, blocks, manifest.next_name, self._still_ours)
             known = {source.path: source for source in manifest.sources}
             for block, segments in zip(blocks, written, strict=True):
                 path = block.source.path
@@ -287,7 +283,7 @@ class TileIndex:
         before = self.manifest.files()
         manifest = replace(manifest, version=VERSION)
         try:
-            manifest.write(self.path)
+            manifest.write(self.path, self._still_ours)
         except BaseException:
             # Should only the last flush have failed, the index is in the new state.
             with contextlib.suppress(TileIndexError):
@@ -295,6 +291,11 @@ class TileIndex:
             raise
         self._show(manifest)
         self._delete(before.keys() - manifest.files().keys())
+
+    def _still_ours(self) -> None:
+        """Raises TileIndexError once another process may be writing in this one's place."""
+        if self._check is not None:
+            self._check()
 
     def _show(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
         """Go over to a state, of which it is known that some segments are broken."""
@@ -327,12 +328,12 @@ class TileIndex:
             logger.warning("%s: %s", self.path, told)
 
     def _sweep(self) -> None:
-        """Delete what work cut short has left: files of ours that the manifest does not name."""
+        """Delete what work cut short has left: files of our names that the manifest lacks."""
         found = {
             f"{kind}/{file.name}"
             for kind, suffix in _FOLDERS.items()
             for file in (self.path / kind).glob("*")
-            if file.name.startswith(PARTIAL) or file.suffix == suffix
+            if re.fullmatch(rf"({re.escape(PARTIAL)})?[0-9]{{6,15}}{re.escape(suffix)}", file.name)
         }
         self._delete(found - self.manifest.files().keys())
 
@@ -358,9 +359,8 @@ class TileIndex:
         self,
         vectors: npt.ArrayLike,
         top: int = 10,
+        filters: Filters = NO_FILTERS,
         *,
-        bbox: tuple[float, float, float, float] | None = None,
-        near: tuple[float, float, float] | None = None,
         exact: bool = False,
         keep_overlaps: bool = False,
     ) -> list[list[Hit]]:
@@ -369,18 +369,16 @@ class TileIndex:
         Args:
             vectors: (Q, dim) unit vectors.
             top: hits to return at most, for each query.
-            bbox: keep tiles whose centre lies in (west, south, east, north), degrees; west > east
-                crosses the antimeridian.
-            near: keep tiles whose centre lies within (latitude, longitude, metres), great circle.
+            filters: which tiles may be found.
             exact: never use the graph.
-            keep_overlaps: do not leave out hits that overlap a better one by more than half of
-                the smaller.
+            keep_overlaps: do not leave out hits whose overlap with a better one (intersection over
+                union) is above one third.
 
         Returns:
             For each query its hits, best first; fewer than `top` when there are no more.
 
         Raises:
-            UsageError: `top`, `bbox` or `near` make no sense.
+            UsageError: `top` makes no sense.
             TileIndexError: vectors of another dimension, or a damaged index.
         """
         queries = np.ascontiguousarray(vectors, np.float32)
@@ -394,13 +392,9 @@ class TileIndex:
             raise TileIndexError("a query vector that is not finite", where=self.path)
         if top < 1:
             raise UsageError(f"the best {top} hits", hint="Ask for one or more.")
-        if bbox is not None:
-            check_bbox(bbox)
-        if near is not None:
-            check_near(near)
         while True:
             try:
-                return find(self._view, queries, top, bbox, near, exact, keep_overlaps)
+                return find(self._view, queries, top, filters, exact, keep_overlaps)
             except DamagedSegment as error:
                 self._leave_out({error.name: error.reason})
             except FileNotFoundError as error:

@@ -10,17 +10,13 @@ import os
 import re
 import shlex
 import socket
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from ngcg_cli.errors import TileIndexError
-
-try:
-    import fcntl
-except ImportError:  # Windows: a single writer is the user's care there
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -28,56 +24,95 @@ LOCK = "writer.lock"
 # A file system without locks: going on is better than no index at all there.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _LONGEST_COMMAND = 200
+_LONGEST_HOLDER = 4096
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
-def writer_lock(folder: Path, wait: bool = False) -> Iterator[None]:
+def writer_lock(folder: Path, wait: bool = False) -> Iterator[Callable[[], None]]:
     """Hold the folder's only writer's place; the system frees it however the process ends.
 
     Args:
         folder: the index.
         wait: until another process is done, which is named in a warning, instead of failing.
 
+    Yields:
+        A check to be called before anything is put in its place. It raises TileIndexError once the
+        folder was moved away or its lock file deleted: then another process may hold its place.
+
     Raises:
         TileIndexError: another process writes, which is named; or the folder is not writable.
     """
     path = folder / LOCK
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise TileIndexError(
-            f"cannot be written: {error.strerror}", where=path, hint="Check the folder's access."
-        ) from error
-    try:
-        _take(descriptor, folder, wait)
-        _tell(descriptor, _me())
+    with _locked(path, wait):
         try:
-            yield
-        finally:
-            _tell(descriptor, b"")
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, folder: Path, wait: bool) -> None:
-    if fcntl is None:
-        return
-    try:
+            descriptor = os.open(path, os.O_RDWR | _NO_LINK)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy = f"is being written by {_holder(folder / LOCK)}"
-            if not wait:
+            held = os.fstat(descriptor), os.stat(folder)
+            _tell(descriptor, _me())
+
+            def check() -> None:
+                with contextlib.suppress(OSError):
+                    if all(map(os.path.samestat, held, (os.lstat(path), os.stat(folder)))):
+                        return
                 raise TileIndexError(
-                    busy,
+                    f"was moved, or its {LOCK} deleted, while this process wrote it",
                     where=folder,
-                    hint="Wait until it is done, or give --wait; queries work meanwhile.",
-                ) from None
-            logger.warning("%s: %s; waiting for it", folder, busy)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    hint="Stopped before it could harm it; give the same command again.",
+                )
+
+            try:
+                yield check
+            finally:
+                _tell(descriptor, b"")
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        facts = os.lstat(path)
+        # With a second name it may be anybody's file.
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            raise TileIndexError(
+                "is no plain file", where=path, hint="Delete it: ngcg makes it anew."
+            )
+    except FileNotFoundError:
+        pass
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise TileIndexError(f"cannot be locked: {error.strerror}", where=folder) from error
+        raise _unwritable(path, error) from error
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    with contextlib.ExitStack() as held:
+        try:
+            try:
+                held.enter_context(lock.acquire(timeout=0))
+            except Timeout:
+                busy = f"is being written by {_holder(path)}"
+                if not wait:
+                    raise TileIndexError(
+                        busy,
+                        where=path.parent,
+                        hint="Wait until it is done, or give --wait; queries work meanwhile.",
+                    ) from None
+                logger.warning("%s: %s; waiting for it", path.parent, busy)
+                held.enter_context(lock.acquire(timeout=-1, poll_interval=0.1))
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise _unwritable(path, error) from error
+        yield
+
+
+def _unwritable(path: Path, error: OSError) -> TileIndexError:
+    return TileIndexError(
+        f"cannot be written: {error.strerror or error}",
+        where=path,
+        hint="Check the folder's access.",
+    )
 
 
 def _tell(descriptor: int, text: bytes) -> None:
@@ -101,8 +136,9 @@ def _me() -> bytes:
 def _holder(path: Path) -> str:
     """Who holds the lock, by what the file says; a process killed long ago may have left it."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
+        with open(os.open(path, os.O_RDONLY | _NO_LINK), "rb") as file:
+            holder = json.loads(file.read(_LONGEST_HOLDER))
         told = f"process {holder['pid']} on {holder['host']}"
         return f"{told} (`{holder['command']}`, since {holder['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

@@ -1,71 +1,18 @@
-"""Ranking: areas that tiles must lie in, and exact top-k over blocks."""
+"""Ranking: exact top-k over blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from ngcg_cli.errors import UsageError
-from ngcg_cli.search.tiles import Floats, Ints
+from ngcg_cli.search.tiles import Ints
+from ngcg_cli.search.vectors import Vectors
 
-Vectors = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-
-EARTH_RADIUS = 6_371_008.8  # metres, the mean radius (IUGG)
-# Rows and queries of one matrix product: 8 MB of scores, whatever the index and the batch.
-BLOCK_ROWS = 8192
+# Queries of one matrix product, with `vectors.BLOCK_ROWS` rows.
 _BLOCK_QUERIES = 256
-
-
-def check_bbox(bbox: tuple[float, float, float, float]) -> None:
-    """Raise UsageError unless `bbox` is west, south, east, north in degrees."""
-    west, south, east, north = bbox
-    # Written so that NaN fails too.
-    if not (abs(west) <= 180 and abs(east) <= 180 and -90 <= south <= north <= 90):
-        raise UsageError(
-            f"bounding box {','.join(f'{edge:g}' for edge in bbox)} is not on the globe",
-            hint="Give west,south,east,north in degrees, south below north; "
-            "west > east crosses the antimeridian.",
-        )
-
-
-def check_near(near: tuple[float, float, float]) -> None:
-    """Raise UsageError unless `near` is latitude, longitude in degrees and a distance in metres."""
-    lat, lon, metres = near
-    if not (abs(lat) <= 90 and abs(lon) <= 180):
-        raise UsageError(
-            f"point {lat:g},{lon:g} is not on the globe",
-            hint="Give latitude,longitude in degrees, latitude first.",
-        )
-    if not 0 <= metres < np.inf:
-        raise UsageError(
-            f"a distance of {metres:g} metres", hint="Give a number of metres from 0 up."
-        )
-
-
-def within_bbox(lon: Floats, lat: Floats, bbox: tuple[float, float, float, float]) -> Mask:
-    """Which points lie in the box, edges included; west > east wraps over the antimeridian."""
-    west, south, east, north = bbox
-
-    def between(x: Floats) -> Mask:
-        return (x >= west) & (x <= east) if west <= east else (x >= west) | (x <= east)
-
-    # 180 and -180 are one meridian.
-    around = between(lon) | (between(-lon) & (np.abs(lon) == 180))
-    return around & (lat >= south) & (lat <= north)
-
-
-def within_distance(lon: Floats, lat: Floats, near: tuple[float, float, float]) -> Mask:
-    """Which points lie within `near` = (lat, lon, metres) along the great circle (haversine)."""
-    at_lat, at_lon, metres = near
-    lat1, lon1 = np.radians(at_lat), np.radians(at_lon)
-    lat2, lon2 = np.radians(lat), np.radians(lon)
-    h = np.sin((lat2 - lat1) / 2) ** 2 + (
-        np.cos(lat1) * np.cos(lat2) * np.sin((lon2 - lon1) / 2) ** 2
-    )
-    return 2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(h, 0, 1))) <= metres
+# By how much a float32 product of unit vectors may be off, with room to spare.
+_ROUNDING = 4e-6
 
 
 def top_k(queries: Vectors, blocks: Iterable[tuple[Ints, Vectors]], k: int) -> tuple[Ints, Vectors]:
@@ -84,27 +31,36 @@ def top_k(queries: Vectors, blocks: Iterable[tuple[Ints, Vectors]], k: int) -> t
     """
     best_rows = np.full((len(queries), k), -1, np.int64)
     best_scores = np.full((len(queries), k), -np.inf, np.float32)
+    # A product's last digits depend on where in its block a vector stands, so that equal vectors
+    # may come out unequal. What comes near the best is therefore multiplied again, one by one.
+    lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+    slack = (_ROUNDING * np.maximum(lengths, 1)).astype(np.float32)
     for rows, vectors in blocks:
         for start in range(0, len(queries), _BLOCK_QUERIES):
             part = slice(start, start + _BLOCK_QUERIES)
             with np.errstate(invalid="ignore", over="ignore"):  # of damaged vectors
                 scores = queries[part] @ vectors.T
-            # Later rows lose ties, so only a greater score gets past the worst one kept. A damaged
-            # vector's NaN or infinity neither wins nor, as a maximum, hides the others.
-            floor = best_scores[part, -1]
-            for i in np.flatnonzero(~(scores.max(axis=1) <= floor)):
-                found = np.flatnonzero((scores[i] > floor[i]) & (scores[i] < np.inf))
-                found_scores = scores[i, found]
+            # A damaged vector's NaN or infinity neither wins nor, as a maximum, hides the others.
+            floor = best_scores[part, -1] - slack[part]
+            for i in np.flatnonzero(~(scores.max(axis=1) < floor)):
+                found = np.flatnonzero((scores[i] >= floor[i]) & (np.abs(scores[i]) < np.inf))
                 if len(found) > k:
-                    kth = np.partition(found_scores, -k)[-k]
-                    found = found[found_scores >= kth]
-                    found_scores = scores[i, found]
-                merged_scores = np.concatenate([best_scores[start + i], found_scores])
+                    some = scores[i, found]
+                    kth = np.partition(some, -k)[-k]
+                    found = found[some >= kth - 2 * slack[start + i]]
+                exact = _products(vectors[found], queries[start + i])
+                merged_scores = np.concatenate([best_scores[start + i], exact])
                 merged_rows = np.concatenate([best_rows[start + i], rows[found]])
                 order = np.argsort(-merged_scores, kind="stable")[:k]
                 best_scores[start + i] = merged_scores[order]
                 best_rows[start + i] = merged_rows[order]
     return best_rows, best_scores
+
+
+def _products(vectors: Vectors, query: Vectors) -> Vectors:
+    """(n,) products of single vectors with a query, right to the last digit of float32."""
+    with np.errstate(over="ignore"):  # of damaged vectors
+        return (vectors.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
 
 
 def merge(*rankings: tuple[Ints, Vectors], k: int) -> tuple[Ints, Vectors]:

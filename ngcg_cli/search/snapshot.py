@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search import graph
-from ngcg_cli.search.extent import Box, meets
-from ngcg_cli.search.files import damaged
-from ngcg_cli.search.format import GraphRecord, Manifest, SegmentRecord, Tuning
+from ngcg_cli.search.extent import Mask, meets
+from ngcg_cli.search.filters import Filters
+from ngcg_cli.search.format import Manifest
 from ngcg_cli.search.graph import Graph
-from ngcg_cli.search.ranking import BLOCK_ROWS, Mask, Vectors, merge, top_k
-from ngcg_cli.search.tiles import Floats, Ints, TileColumns, read_geometry
+from ngcg_cli.search.ranking import merge, top_k
+from ngcg_cli.search.records import GraphRecord, SegmentRecord, Tuning
+from ngcg_cli.search.tiles import Ints, TileColumns, read_geometry
+from ngcg_cli.search.vectors import BLOCK_ROWS, Vectors, read_vectors
 
 
 class DamagedSegment(TileIndexError):
@@ -83,31 +83,29 @@ class Snapshot:
             taken.bbox[mine], taken.window[mine] = columns.bbox[at], columns.window[at]
         return taken
 
-    def within(self, areas: Sequence[Box], holds: Callable[[Floats, Floats], Mask]) -> Mask:
-        """Which tiles (N,) have a centre of which `holds` (of longitudes and latitudes) is true.
-
-        Args:
-            areas: boxes outside of which it is never true; tables of segments that lie outside of
-                one of them are not read.
-        """
+    def allowed(self, filters: Filters) -> Mask | None:
+        """Which tiles (N,) the filters allow; None for all. Reads the tables that may hold some."""
+        if not filters:
+            return None
         keep = np.zeros(self.count, bool)
+        sources = np.array([filters.takes(source) for source in self.manifest.sources], bool)
+        some = sources[self.segment_source]
         boxes = np.array([s.bbox or (-180, -90, 180, 90) for s in self.segments]).reshape(-1, 4)
-        near = np.ones(len(boxes), bool)
-        for area in areas:
-            near &= meets(boxes, area)
-        for number in np.flatnonzero(near).tolist():
-            columns = self._segment_columns(number)
-            start, end = self._starts[number], self._starts[number + 1]
-            keep[start:end] = holds(columns.lon, columns.lat)
+        for places in filters.boxes():
+            some &= np.any([meets(boxes, place) for place in places], axis=0)
+        for number in np.flatnonzero(some).tolist():
+            inside: Mask | bool = True
+            if filters.spatial:
+                columns = self._segment_columns(number)
+                inside = filters.hold(columns.lon, columns.lat)
+            keep[self._starts[number] : self._starts[number + 1]] = inside
         return keep
 
     def _segment_columns(self, number: int) -> TileColumns:
         if number not in self._columns:
             segment = self.segments[number]
             with _of(segment):
-                self._columns[number] = TileColumns.read(
-                    self.folder / segment.table_path, segment.tiles
-                )
+                self._columns[number] = TileColumns.read(self.folder, segment)
         return self._columns[number]
 
     def geometry(self, rows: Ints) -> list[bytes]:
@@ -118,38 +116,14 @@ class Snapshot:
             mine = np.unique(rows[segment_of == number])
             segment = self.segments[number]
             with _of(segment):
-                footprints = read_geometry(
-                    self.folder / segment.table_path, mine - self._starts[number]
-                )
+                footprints = read_geometry(self.folder, segment, mine - self._starts[number])
             found.update(zip(mine.tolist(), footprints, strict=True))
         return [found[row] for row in rows.tolist()]
 
     def vectors(self, segment: SegmentRecord) -> Vectors:
         """The (tiles, dim) vectors of a segment; mapped from disk when more than a block."""
         with _of(segment):
-            return self._vectors(segment)
-
-    def _vectors(self, segment: SegmentRecord) -> Vectors:
-        path = self.folder / segment.vectors_path
-        shape = (segment.tiles, self.manifest.model.dim)
-        try:
-            # Plain reading is several times faster than mapping, which tells with many segments.
-            # Not `np.load`: it takes what is no array for a pickle, and says so.
-            if segment.tiles > BLOCK_ROWS:
-                vectors: Vectors = np.lib.format.open_memmap(path, mode="r")
-            else:
-                # NumPy takes most of the time for parsing the header: the usual one is known.
-                data, header = path.read_bytes(), _header(shape)
-                if data.startswith(header) and len(data) == len(header) + 4 * shape[0] * shape[1]:
-                    return np.frombuffer(data, "<f4", offset=len(header)).reshape(shape)
-                vectors = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError) as error:
-            raise damaged(path, error) from error
-        if vectors.shape != shape or vectors.dtype != np.float32:
-            raise damaged(path, f"{vectors.dtype} {vectors.shape}, where float32 {shape} is due")
-        return vectors
+            return read_vectors(self.folder, segment, self.manifest.model.dim)
 
     def blocks(self, keep: Mask | None = None) -> Iterator[tuple[Ints, Vectors]]:
         """(rows, vectors) of all tiles, or of those kept, in blocks of about BLOCK_ROWS."""
@@ -282,15 +256,6 @@ def _of(segment: SegmentRecord) -> Iterator[None]:
         yield
     except TileIndexError as error:
         raise DamagedSegment(segment.name, error) from error
-
-
-@lru_cache
-def _header(shape: tuple[int, int]) -> bytes:
-    """What `np.save` writes before float32 numbers of this shape."""
-    file = io.BytesIO()
-    fields = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, fields)
-    return file.getvalue()
 
 
 def _joined(blocks: list[tuple[Ints, Vectors]]) -> tuple[Ints, Vectors]:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from ngcg_cli.search import graph
-from ngcg_cli.search.format import GraphRecord, Manifest, SegmentRecord, Tuning, file_name
+from ngcg_cli.search.format import Manifest, file_name
 from ngcg_cli.search.graph import Graph
-from ngcg_cli.search.ranking import BLOCK_ROWS
+from ngcg_cli.search.records import GraphRecord, SegmentRecord, Tuning
 from ngcg_cli.search.snapshot import Snapshot
+from ngcg_cli.search.vectors import BLOCK_ROWS
 
 
 def with_graph(view: Snapshot, progress: Callable[[int], object] | None = None) -> Manifest:

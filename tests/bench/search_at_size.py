@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 
 from ngcg_cli.search import graph
-from ngcg_cli.search.format import GraphRecord
 from ngcg_cli.search.graph import Graph
-from ngcg_cli.search.ranking import BLOCK_ROWS, Vectors, top_k
+from ngcg_cli.search.ranking import top_k
+from ngcg_cli.search.records import GraphRecord
+from ngcg_cli.search.vectors import BLOCK_ROWS, Vectors
 
 DIM = 256
 CHUNK = 10_000

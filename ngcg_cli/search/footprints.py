@@ -1,0 +1,118 @@
+"""Footprints: WKB that may come from a stranger, and the areas that it outlines."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+# A closed ring of (lon, lat).
+Ring = list[tuple[float, float]]
+
+POLYGON, MULTIPOLYGON = 3, 6
+# A footprint has at most 1,024 segments an edge; cut and repaired it may have some more.
+MAX_POINTS = 16_384
+MAX_WKB = 64 + 32 * MAX_POINTS
+# Areas with more points than these are compared by their convex hulls, and so are invalid ones: it
+# takes the square of the points to intersect two combs, or to repair one ring.
+_FINE = 256
+
+
+def pieces(wkb: bytes) -> list[list[Ring]]:
+    """A footprint's polygons, each its exterior ring and then its holes, as they are stored.
+
+    GEOS follows nested collections until the stack ends, so nothing comes to it that has not been
+    read here.
+
+    Raises:
+        ValueError: it is no 2D polygon or plain collection of some, has open rings, too many
+            points, or points that are nowhere on the Earth.
+    """
+    try:
+        kind, count = struct.unpack_from("<II" if wkb[0] else ">II", wkb, 1)
+        if len(wkb) > MAX_WKB:
+            raise ValueError("a footprint of too many points")
+        if kind == POLYGON:
+            polygon, end = _polygon(wkb, 0)
+            polygons = [polygon]
+        elif kind == MULTIPOLYGON and count:
+            polygons, end = [], 9
+            for _ in range(count):
+                polygon, end = _polygon(wkb, end)
+                polygons.append(polygon)
+        else:
+            raise ValueError("a footprint that is no 2D polygon")
+    except (struct.error, IndexError):
+        raise ValueError("a footprint that is cut short") from None
+    if end != len(wkb):
+        raise ValueError("a footprint with something behind it")
+    return polygons
+
+
+def _polygon(wkb: bytes, at: int) -> tuple[list[Ring], int]:
+    """The polygon that begins at a byte, and where it ends."""
+    order = "<" if wkb[at] else ">"
+    kind, count = struct.unpack_from(f"{order}II", wkb, at + 1)
+    if kind != POLYGON or not count:
+        raise ValueError("a footprint that is no 2D polygon")
+    at += 9
+    rings = []
+    for _ in range(count):
+        (points,) = struct.unpack_from(f"{order}I", wkb, at)
+        if not 4 <= points <= MAX_POINTS:
+            raise ValueError(f"a footprint with a ring of {points} points")
+        xy = struct.unpack_from(f"{order}{2 * points}d", wkb, at + 4)
+        at += 4 + 16 * points
+        lons, lats = xy[::2], xy[1::2]
+        # Not `max(map(abs, ...))`, which passes over NaN.
+        if not (all(-360 <= x <= 360 for x in lons) and all(-90 <= y <= 90 for y in lats)):
+            raise ValueError("a footprint that lies nowhere on the Earth")
+        if xy[:2] != xy[-2:]:
+            raise ValueError("a footprint with an open ring")
+        rings.append(list(zip(lons, lats, strict=True)))
+    return rings, at
+
+
+def exterior(wkb: bytes, lon: float) -> Ring:
+    """The exterior ring of a footprint; `lon` is its centre.
+
+    A footprint cut in two by the antimeridian comes back whole, its longitudes running past 180.
+    """
+    polygons = pieces(wkb)
+    if len(polygons) == 1:
+        return polygons[0][0]
+    import shapely
+
+    parts = shapely.get_parts(areas([wkb], np.array([lon])))
+    outline = max(parts, key=shapely.area).exterior  # more than one only where a cut left a gap
+    return [(x, y) for x, y in outline.coords]
+
+
+def areas(geometry: Sequence[bytes], lon: Floats) -> npt.NDArray[np.object_]:
+    """Footprints as valid shapely areas, joined again where the antimeridian cut them.
+
+    Pieces are turned by 360 degrees to the side of their centre `lon`, so longitudes may run past
+    180. Areas that are invalid, or of very many points, come as their convex hulls.
+
+    Args:
+        geometry: N footprints of which `pieces` has seen that they are such.
+        lon: (N,) longitudes of the centres.
+    """
+    import shapely
+
+    shapes = shapely.from_wkb(list(geometry))
+    for at in np.flatnonzero(shapely.get_type_id(shapes) == MULTIPOLYGON):
+        parts = [
+            shapely.transform(piece, lambda xy, move=move: xy - move)
+            for piece in shapes[at].geoms
+            for move in [np.array([360 * np.round((piece.centroid.x - lon[at]) / 360), 0])]
+        ]
+        shapes[at] = shapely.MultiPolygon(parts)
+        if shapely.is_valid(parts).all() and shapely.get_num_coordinates(shapes[at]) <= _FINE:
+            shapes[at] = shapely.union_all(parts)
+    rough = (shapely.get_num_coordinates(shapes) > _FINE) | ~shapely.is_valid(shapes)
+    shapes[rough] = shapely.convex_hull(shapes[rough])
+    return shapes
