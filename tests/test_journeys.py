@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from killing import stored
+from rasterio.transform import from_origin
 from samples import SIDE, write_raster
 
 from ngcg_cli.errors import RasterError, TileIndexError
@@ -23,6 +25,7 @@ from ngcg_cli.journeys.planning import Job, SourceReport
 from ngcg_cli.journeys.reading import CHUNK, read_ahead
 from ngcg_cli.raster import Raster, Window
 from ngcg_cli.search import SourceRecord, TileIndex
+from ngcg_cli.search.match import matching
 
 Index = Callable[..., IndexReport]
 
@@ -39,7 +42,7 @@ def index(
     tmp_path: Path, fake_backbone: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Index:
     """Indexes into `tmp_path / "index"`; `added` of the report counts what was embedded."""
-    monkeypatch.setattr("ngcg_cli.journeys.indexing.load_model", lambda *_: encoder)
+    monkeypatch.setattr("ngcg_cli.journeys.indexing.load_model", lambda *_, **__: encoder)
 
     def run(*sources: Path, **more: Any) -> IndexReport:
         settings = {"tile": "32px", "overlap": 0.0, "model": str(fake_backbone), **more}
@@ -145,6 +148,78 @@ def test_a_vrt_is_changed_when_its_source_is(tmp_path: Path, index: Index) -> No
     write_raster(tmp_path / "a.tif", 2)
     os.utime(tmp_path / "a.tif", ns=(1, time.time_ns()))
     assert index(tmp_path / "a.vrt").added == 16
+
+
+def test_a_corrected_side_file_makes_its_source_changed(tmp_path: Path, index: Index) -> None:
+    path = write_raster(tmp_path / "a.tif", 1, crs=None, transform=None)
+    world, crs = tmp_path / "a.tfw", tmp_path / "a.tif.aux.xml"
+
+    def place(west: int, zone: int, when: int) -> float:
+        srs = f'<SRS dataAxisToSRSAxisMapping="1,2">EPSG:326{zone}</SRS>'
+        world.write_text(f"1\n0\n0\n-1\n{west}.5\n4506999.5\n")
+        crs.write_text(f"<PAMDataset>{srs}</PAMDataset>")
+        for file in (world, crs):
+            os.utime(file, ns=(when, when))
+        assert told(index(path)) == [("a.tif", "indexed", 16)]
+        assert told(index(path)) == [("a.tif", "unchanged", 16)]
+        bbox = TileIndex.open(tmp_path / "index").sources()[0].segments[0].bbox
+        assert bbox is not None
+        return bbox[0]
+
+    first = place(583_000, 18, time.time_ns())
+    # Corrected by a copy that is older than all that was there.
+    assert place(583_500, 18, 10**18) == pytest.approx(first + 0.0059, abs=1e-4)
+    assert place(583_500, 17, 10**18) == pytest.approx(first - 5.9941, abs=1e-3)
+
+
+def test_one_raster_by_several_names_is_one_source(tmp_path: Path, index: Index) -> None:
+    write_raster(tmp_path / "real" / "a.tif", 1)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    link = tmp_path / "link" / "a.tif"
+    assert index(tmp_path / "link").sources[0].path == str(link)
+    for other in (tmp_path / "real", tmp_path / "link", tmp_path / "real" / "a.tif"):
+        report = index(other)
+        assert (report.sources[0].path, report.sources[0].status) == (str(link), "unchanged")
+        assert report.tiles == 16
+    opened = TileIndex.open(tmp_path / "index")
+    for name in (tmp_path / "real" / "a.tif", tmp_path / "real", link):
+        assert matching(opened, str(name)) == [str(link)]
+
+
+def test_odd_rasters_never_end_the_run(
+    tmp_path: Path, index: Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "r"
+    write_raster(folder / "1.tif", 1)
+    write_raster(folder / "2.tif", 2, crs="EPSG:4978")
+    past_pole = from_origin(10, 100, 0.1, 0.1)
+    write_raster(folder / "3.tif", 3, crs="EPSG:4326", transform=past_pole)
+    # A window with its centre on the Earth is kept, clipped; the others are told.
+    world = Affine(36_080_100 / SIDE, 0, -18_040_050, 0, -18_040_100 / SIDE, 9_020_050)
+    write_raster(folder / "4.tif", 4, crs="ESRI:54009", transform=world)
+    write_raster(folder / "5.tif", 5)
+    report = index(folder)
+    assert told(report) == [
+        ("1.tif", "indexed", 16),
+        ("2.tif", "failed", 0),
+        ("3.tif", "failed", 0),
+        ("4.tif", "indexed", 12),
+        ("5.tif", "indexed", 16),
+    ]
+    assert "geocentric" in (report.sources[1].reason or "")
+    assert "past the pole" in (report.sources[2].reason or "")
+    assert "4 of its 16 windows have their centre off the Earth" in caplog.text
+
+
+def test_a_folder_of_somebody_else_is_refused_before_a_byte_is_written(
+    tmp_path: Path, index: Index
+) -> None:
+    a = write_raster(tmp_path / "a.tif", 1)
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "letter.txt").write_text("dear")
+    with pytest.raises(TileIndexError, match=r"it holds 'letter\.txt'"):
+        index(a)
+    assert os.listdir(tmp_path / "index") == ["letter.txt"]
 
 
 # --- blocks, and what stops them ---------------------------------------------------------------

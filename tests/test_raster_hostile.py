@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from raster_cases import spoil_block
-from raster_files import noise, write
 from rasterio.rpc import RPC
+from test_raster import noise, write
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, Window
@@ -107,7 +107,8 @@ for path in sys.argv[1:]:
 def test_what_gdal_and_libtiff_say_reaches_the_error_alone(tmp_path):
     binary = tmp_path / "binary.vrt"
     band = b'<VRTRasterBand dataType="B\xff\xfeyte" band="1"/>'
-    binary.write_bytes(b'<VRTDataset rasterXSize="9" rasterYSize="9">' + band + b"</VRTDataset>")
+    head = b'<?xml version="1.0" encoding="latin1"?><VRTDataset rasterXSize="9" rasterYSize="9">'
+    binary.write_bytes(head + band + b"</VRTDataset>")
     seek = tmp_path / "seek.tif"
     seek.write_bytes(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 2**62).ljust(64, b"\0"))
     command = [sys.executable, "-c", OPEN, binary, seek]

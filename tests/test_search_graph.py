@@ -1,5 +1,3 @@
-"""The graph: its recall, its upkeep, and when exact search takes its place."""
-
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""Two processes and one index: locks, what readers see, and processes that die while they write."""
-
 import json
 import multiprocessing
 import subprocess

@@ -1,5 +1,3 @@
-"""Overlapping tiles of one place count once."""
-
 from pathlib import Path
 from typing import Any
 

@@ -27,8 +27,8 @@ def index(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="A raster that GDAL opens (file, /vsi..., s3://, https://), or a folder that is "
-            "searched for *.tif, *.tiff, *.vrt and *.jp2.",
+            help="A raster of an allowed format (file, /vsi..., s3://, https://), or a folder that "
+            "is searched for *.tif, *.tiff, *.vrt and *.jp2.",
             show_default=False,
         ),
     ],
@@ -71,6 +71,16 @@ def index(
             "--wait/--no-wait", help="Wait for another process that writes this index, or give up."
         ),
     ] = False,
+    driver: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--driver",
+            metavar="NAME",
+            help="Let another of GDAL's drivers open rasters, such as netCDF; VRT lets VRTs name "
+            "more than plain files. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     block: Annotated[
         int,
         typer.Option(
@@ -118,6 +128,7 @@ def index(
             force=force,
             prune=prune,
             wait=wait,
+            drivers=driver or (),
             progress=progress,
         )
     log_summary(report)

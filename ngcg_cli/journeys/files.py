@@ -10,6 +10,8 @@ from dataclasses import replace
 from ngcg_cli.search import SourceRecord
 
 _BLOCK = 1 << 20
+# Bytes of a world file, an .aux.xml: read as quickly as its time is asked for.
+_SHORT = 1 << 14
 
 
 def is_local(source: str) -> bool:
@@ -31,17 +33,31 @@ def is_gone(path: str) -> bool:
 def with_facts(record: SourceRecord) -> SourceRecord:
     """The record with the size and time of last change that its files have now.
 
-    A VRT counts with the rasters that it joins. What is remote, or missing, has neither.
+    Into the time is mixed what is known of each further file that the raster is read from, a world
+    file, a mask, the parts of a VRT: so it is good for comparing only. Of a raster in one file it
+    is that file's. What is remote, or missing, has neither.
     """
     from ngcg_cli.raster.files import raster_files
 
-    path = record.path
     try:
-        facts = [os.stat(name) for name in (raster_files(path) if _is_vrt(path) else [path])]
-        size, changed = sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)
+        own, *others = raster_files(record.path) or [record.path]
+        fact = os.stat(own)
+        mixed = sum(_sign(name) for name in others)
     except (OSError, ValueError):
         return replace(record, size=None, mtime_ns=None)
-    return replace(record, size=size, mtime_ns=changed)
+    return replace(record, size=fact.st_size, mtime_ns=(fact.st_mtime_ns + mixed) % 2**63)
+
+
+def _sign(path: str) -> int:
+    """A number for a file: by its content where that is short, else by its size and time."""
+    fact = os.stat(path)
+    digest = hashlib.sha256(os.fsencode(os.path.basename(path)))
+    if fact.st_size <= _SHORT:
+        with open(path, "rb") as file:
+            digest.update(file.read(_SHORT))
+    else:
+        digest.update(f":{fact.st_size}:{fact.st_mtime_ns}".encode())
+    return int.from_bytes(digest.digest()[:7], "big")
 
 
 def content_of(path: str, stopped: threading.Event | None = None) -> str | None:
@@ -72,4 +88,6 @@ def _digest(path: str, stopped: threading.Event | None) -> bytes:
 
 
 def _is_vrt(path: str) -> bool:
-    return path.lower().endswith(".vrt")
+    from ngcg_cli.raster.vrt import is_vrt
+
+    return is_vrt(path)

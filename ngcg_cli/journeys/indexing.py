@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngcg_cli import items
-from ngcg_cli.errors import RasterError, UsageError
+from ngcg_cli.errors import RasterError, TileIndexError, UsageError
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys import defaults, trust
 from ngcg_cli.journeys.committing import Committer, Done
@@ -90,6 +92,7 @@ def index_sources(
     force: bool = False,
     prune: bool = False,
     wait: bool = False,
+    drivers: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> IndexReport:
     """Adds rasters to an index, which is made if it is not there.
@@ -112,6 +115,7 @@ def index_sources(
         force: index also what is unchanged.
         prune: drop from the index what lay under the sources once and is gone.
         wait: for another process that writes the index, instead of giving up.
+        drivers: further drivers of GDAL that may open rasters, from now on in this process.
         progress: is told how far the work is.
 
     Raises:
@@ -125,6 +129,10 @@ def index_sources(
     names = items.paths(sources)
     (index_path,) = items.paths(index_path)
     report = IndexReport(index_path, "", None, pruned=0 if prune else None)
+    if drivers := items.texts(drivers):
+        from ngcg_cli.raster.drivers import allow
+
+        allow(drivers)
 
     def run(index: TileIndex | None) -> None:
         settings = _settings(index, tile, overlap, min_valid)
@@ -154,9 +162,27 @@ def index_sources(
         with index.writing(wait=wait):
             run(index)
     else:
+        _refuse_foreign(index_path)
         run(None)
     report.seconds = round(time.monotonic() - began, 3)
     return report
+
+
+def _refuse_foreign(folder: str) -> None:
+    """Refuses a folder that holds other things than an index, before a byte is written to it."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        # What a creation cut short leaves behind is hidden, or the lock.
+        theirs = sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith((".partial-", "writer.lock", "manifest.previous"))
+        )
+        if theirs:
+            raise TileIndexError(
+                f"is neither empty nor an index: it holds {theirs[0]!r}",
+                where=folder,
+                hint="Name another folder with --index.",
+            )
 
 
 def _settings(
@@ -308,6 +334,7 @@ class _Tally:
     readable: int = 0
     tiles: int = 0
     skipped: int = 0
+    nowhere: int = 0
     reasons: list[str] = field(default_factory=list)
 
     def add(self, chunk: Chunk) -> None:
@@ -315,6 +342,10 @@ class _Tally:
         self.readable += chunk.readable
         self.tiles += len(chunk.pixels)
         self.skipped += len(chunk.skipped)
+        self.nowhere += chunk.nowhere
+        if self.job is not None:
+            for complaint in chunk.complaints:
+                logger.warning("%s: %s", self.job.record.path, complaint)
         self.reasons += chunk.skipped[: _NAMED - len(self.reasons)]
 
     def end(self, progress: Progress) -> None:
@@ -325,6 +356,13 @@ class _Tally:
         progress.advance(job.windows - job.start - self.windows)  # what a failure left unseen
         if job.report.status == "failed":
             return
+        if self.nowhere:
+            logger.warning(
+                "%s: %s of its %s windows have their centre off the Earth and are left out",
+                job.record.path,
+                f"{self.nowhere:,}",
+                f"{job.windows:,}",
+            )
         if self.skipped and not self.readable and not job.start:
             job.report.fail(RasterError(f"none of its windows can be read: {self.reasons[0]}"))
         elif self.skipped or job.record.skipped:

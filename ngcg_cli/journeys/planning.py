@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -121,7 +122,7 @@ def make_plan(
     known = {} if index is None else {record.path: record for record in index.sources()}
     plan = Plan()
     gone = set(_gone_under(sources, known)) if prune else set()
-    paths, failed = _rasters(sources)
+    paths, failed = _rasters(sources, known)
     wanted = [
         with_facts(SourceRecord(path, None, None, **settings))
         for path in paths
@@ -249,11 +250,15 @@ def _holds_files(folder: str) -> bool:
         return False
 
 
-def _rasters(sources: list[str]) -> tuple[list[str], dict[str, SourceReport]]:
+def _rasters(sources: list[str], known: Iterable[str]) -> tuple[list[str], dict[str, SourceReport]]:
     """The rasters that the sources name, each once and in order; and folders without any, which
-    are among them, with their failure."""
+    are among them, with their failure.
+
+    One that the index knows by another path to the same file keeps that name.
+    """
     from ngcg_cli.raster import find_rasters
 
+    names = {os.path.realpath(path): path for path in known if os.path.exists(path)}
     paths: dict[str, str] = {}
     failed: dict[str, SourceReport] = {}
     for source in sources:
@@ -265,7 +270,8 @@ def _rasters(sources: list[str]) -> tuple[list[str], dict[str, SourceReport]]:
             failed[name] = SourceReport(name, "indexed")
             failed[name].fail(error)
         for path in found:
-            paths.setdefault(os.path.realpath(path) if is_local(path) else path, path)
+            place = os.path.realpath(path) if is_local(path) else path
+            paths.setdefault(place, names.get(place, path))
     return list(paths.values()), failed
 
 

@@ -44,6 +44,8 @@ class Chunk:
         pixels: their N images, uint8 RGB (h, w, 3).
         skipped: of each that could not be read, which and why.
         readable: how many were read, or are known to be empty.
+        nowhere: how many have their centre off the Earth.
+        complaints: what the user may want to know of the source; with its last chunk.
         error: why the source cannot be read on; then nothing else is set.
     """
 
@@ -52,6 +54,8 @@ class Chunk:
     pixels: list[np.ndarray] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     readable: int = 0
+    nowhere: int = 0
+    complaints: list[str] = field(default_factory=list)
     error: Exception | None = None
 
 
@@ -175,7 +179,10 @@ def _chunks(job: Job, max_side: int) -> Iterator[Chunk]:
         if len(windows) != job.windows:
             raise RasterError("it changed while it was being indexed", hint="Index it again.")
         for start in range(job.start, len(windows), CHUNK):
-            yield _read(raster, windows[start : start + CHUNK], record, max_side)
+            chunk = _read(raster, windows[start : start + CHUNK], record, max_side)
+            if start + CHUNK >= len(windows):
+                chunk.complaints = raster.complaints()
+            yield chunk
 
 
 def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_side: int) -> Chunk:
@@ -185,6 +192,7 @@ def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_s
     if not filled:
         return chunk
     places = raster.footprints(filled)
+    chunk.nowhere = int((~places.placed).sum())
     kept = []
     for row in np.flatnonzero(places.placed).tolist():
         try:
@@ -205,6 +213,10 @@ def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_s
             window=np.array([filled[row] for row in kept], np.int64),
             geometry=[places.geometry[row] for row in kept],
         )
+        try:
+            chunk.tiles.check()
+        except ValueError as error:  # what the index would refuse is this source's failure alone
+            raise RasterError(str(error), hint="Check its georeference with gdalinfo.") from error
     return chunk
 
 

@@ -13,9 +13,8 @@ from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import ProjError
 
 from ngcg_cli.errors import RasterError
+from ngcg_cli.raster.outline import POLE, Floats, outlines_of, wrapped
 from ngcg_cli.raster.tiles import Window
-
-Floats = NDArray[np.float64]
 
 # A footprint's straight edges stay this close to the true ones, or get twice as many vertices.
 TOLERANCE_M = 0.4
@@ -28,14 +27,20 @@ METRES_PER_DEGREE = 111_320.0
 BATCH_POINTS = 1_000_000
 # Where along a segment its error is measured. Off the middle, where an S-shaped edge has none.
 PROBE = 0.4
-POLE = 90 - 1e-9
+# Rays to the edge of a window that reaches off the Earth, and halvings of each: to a thousandth of
+# a pixel of any window.
+RAYS = 96
+HALVINGS = 30
+# Projections whose inverse answers with no place, or with the right one, wherever it is asked.
+SELF_CHECKING = ("mercator", "cylindrical", "equirectangular", "plate", "conic", "stereographic")
 
 
 @dataclass(frozen=True)
 class Footprints:
     """Where N windows lie, in degrees of WGS 84.
 
-    A window of which a part lies off the Earth (the corners of a geostationary full disk) has no
+    Of a window that reaches off the Earth (the rim of a full disk, of a world map in Mollweide's
+    projection) the outline is that of the part on it. Where its centre lies off the Earth it has no
     place: its centre and box are NaN, its geometry is an empty polygon, and `placed` is False.
 
     Attributes:
@@ -82,6 +87,9 @@ class Georeference:
             parsed = CRS.from_wkt(crs)
             self._to_wgs84 = _earthly(parsed, where)
             self._geographic = bool(parsed.is_geographic)
+            operation = parsed.coordinate_operation
+            method = operation.method_name.lower() if operation else ""
+            self._checked = bool(method) and not any(word in method for word in SELF_CHECKING)
         except ProjError as error:
             raise RasterError(
                 f"its coordinate reference system leads to no place on the Earth ({error})",
@@ -98,8 +106,14 @@ class Georeference:
         x, y = a * columns + b * rows + c, d * columns + e * rows + f
         lon, lat = self._to_wgs84.transform(x, y)
         lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
+        if self._checked:
+            # Past the rim of its world, a sinusoidal map goes on with places of the other side.
+            again = np.stack(self._to_wgs84.transform(lon, lat, direction="INVERSE"))
+            with np.errstate(invalid="ignore"):
+                lost = ~(np.abs(again - [x, y]).max(axis=0) < LOST_M)
+            lon, lat = np.where(lost, np.inf, lon), np.where(lost, np.inf, lat)
         outside = np.abs(lon) > 180
-        lon = np.where(outside & np.isfinite(lon), _wrapped(lon), lon)
+        lon = np.where(outside & np.isfinite(lon), wrapped(lon), lon)
         # Grids with pixel centres on the poles reach half a pixel beyond them.
         return lon, np.where(np.isfinite(lat), np.clip(lat, -90, 90), lat)
 
@@ -112,6 +126,7 @@ class Georeference:
         Raises:
             RasterError: no point of the lattice is on the Earth.
         """
+        self._refuse_past_poles(width, height)
         lattice = np.linspace(0, 1, 17) - 0.5
         columns, rows = (a.ravel() for a in np.meshgrid(lattice * width, lattice * height))
         order = np.argsort(np.hypot(columns, rows), kind="stable")
@@ -138,6 +153,20 @@ class Georeference:
             )
         return float(metres[0]), float(metres[1])
 
+    def _refuse_past_poles(self, width: int, height: int) -> None:
+        """Latitudes of 100 degrees are no places: the rows are not where they are said to be."""
+        _, _, _, d, e, f = tuple(self._transform)[:6]
+        if not self._geographic:
+            return
+        reach = [d * column + e * row + f for column in (0, width) for row in (0, height)]
+        _, lat = self._to_wgs84.transform(np.zeros(4), np.array(reach))
+        if max(abs(lat[np.isfinite(lat)]), default=0) > 90 + abs(d) + abs(e):
+            raise RasterError(
+                f"its rows reach to {max(lat, key=abs):.6g} degrees of latitude, past the pole",
+                where=self._where,
+                hint="Set the transform, e.g. gdal_edit.py -a_ullr WEST NORTH EAST SOUTH FILE.",
+            )
+
     def footprints(self, windows: Sequence[Window] | NDArray) -> Footprints:
         """Centres, boxes and outlines of `windows` ((N, 4) column, row, width, height).
 
@@ -152,13 +181,48 @@ class Georeference:
         for members, ring_lon, ring_lat in self._rings(pixels):
             # In degrees even the pole is an edge with a course of its own.
             poles = not self._geographic
-            bbox[members], outlines[members] = _outlines(ring_lon, ring_lat, poles)
+            bbox[members], outlines[members] = outlines_of(ring_lon, ring_lat, poles)
+        rim = np.flatnonzero(np.isnan(bbox[:, 0]) & np.isfinite(lon + lat))
+        rim = rim[self._reaches_off(pixels[rim])]
+        if rim.size:
+            ring_lon, ring_lat = self._rim(pixels[rim])
+            bbox[rim], outlines[rim] = outlines_of(ring_lon, ring_lat, not self._geographic)
         with np.errstate(invalid="ignore"):
             lost = ~np.isfinite(bbox.sum(axis=1) + lon + lat)
+        lost |= ~(shapely.area(outlines) > 0)
         lon, lat = np.where(lost, np.nan, lon), np.where(lost, np.nan, lat)
         bbox[lost] = np.nan
         outlines[lost] = shapely.Polygon()
         return Footprints(lon, lat, bbox, shapely.to_wkb(outlines).tolist())
+
+    def _reaches_off(self, pixels: Floats) -> NDArray[np.bool_]:
+        """Which windows have a part of their edge off the Earth."""
+        lon, lat = self._edge_points(pixels, RAYS // 4)
+        return np.asarray(~np.isfinite(lon + lat).all(axis=1))
+
+    def _rim(self, pixels: Floats) -> tuple[Floats, Floats]:
+        """Rings (n, RAYS) of the parts on the Earth of windows whose centres are on it.
+
+        Along each ray from the centre to the edge, the last place on the Earth: seen from one of
+        its points the Earth has no other gap.
+        """
+        along = np.arange(RAYS // 4) * 4 / RAYS
+        zero, one = np.zeros_like(along), np.ones_like(along)
+        u = np.concatenate([along, one, 1 - along, zero]) - 0.5
+        v = np.concatenate([zero, along, one, 1 - along]) - 0.5
+        left, top, width, height = (column[:, None] for column in pixels.T)
+
+        def at(reach: Floats) -> tuple[Floats, Floats]:
+            columns, rows = (0.5 + reach * u) * width, (0.5 + reach * v) * height
+            return self.lonlat(left + columns, top + rows)
+
+        on, off = np.zeros((len(pixels), RAYS)), np.ones((len(pixels), RAYS))
+        for step in range(HALVINGS):
+            tried = off if step == 0 else (on + off) / 2
+            lon, lat = at(tried)
+            held = np.isfinite(lon) & np.isfinite(lat)
+            on, off = np.where(held, tried, on), np.where(held, off, tried)
+        return at(on)
 
     def _rings(self, pixels: Floats) -> Iterator[tuple[NDArray[np.intp], Floats, Floats]]:
         """Groups of windows with their outlines (n, vertices), each fine enough.
@@ -211,6 +275,12 @@ def _earthly(crs: CRS, where: str) -> Transformer:
             where=where,
             hint="Set the right one, e.g. gdal_edit.py -a_srs EPSG:32618 FILE.",
         )
+    if crs.is_geocentric:
+        raise RasterError(
+            f"its coordinate reference system '{crs.name}' is geocentric: a map has no third axis",
+            where=where,
+            hint="Set the right one, e.g. gdal_edit.py -a_srs EPSG:32618 FILE.",
+        )
     # Every Earth ellipsoid in use is within 0.2 %; the next best known body, Venus, is 5 % off.
     if not 0.99 < crs.ellipsoid.semi_major_metre / 6_378_137 < 1.01:
         raise RasterError(
@@ -220,12 +290,6 @@ def _earthly(crs: CRS, where: str) -> Transformer:
             hint="Only rasters of the Earth have a longitude and latitude in WGS 84.",
         )
     return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-
-
-def _wrapped(degrees: Floats) -> Floats:
-    """Longitudes or their differences, brought into [-180, 180)."""
-    with np.errstate(invalid="ignore"):
-        return (degrees + 180) % 360 - 180
 
 
 def _error_m(lon: Floats, lat: Floats) -> Floats:
@@ -244,98 +308,8 @@ def _error_m(lon: Floats, lat: Floats) -> Floats:
     )
     probe_lon, probe_lat = lon[:, 1::2], lat[:, 1::2]
     shrink = np.cos(np.radians(probe_lat))
-    x, y = _wrapped(probe_lon - start_lon) * shrink, probe_lat - start_lat
-    dx, dy = _wrapped(end_lon - start_lon) * shrink, end_lat - start_lat
+    x, y = wrapped(probe_lon - start_lon) * shrink, probe_lat - start_lat
+    dx, dy = wrapped(end_lon - start_lon) * shrink, end_lat - start_lat
     nearest = np.clip((x * dx + y * dy) / np.maximum(dx**2 + dy**2, 1e-300), 0, 1)
     away = np.hypot(x - nearest * dx, y - nearest * dy)
     return away.max(axis=1, initial=0.0) * METRES_PER_DEGREE
-
-
-def _outlines(lon: Floats, lat: Floats, poles: bool) -> tuple[Floats, NDArray]:
-    """Boxes (n, 4) and outlines (n,) of rings (n, vertices) that are not closed yet.
-
-    `poles` tells that the longitude of a vertex at a pole means nothing.
-    """
-    steps = _wrapped(np.roll(lon, -1, axis=1) - lon)
-    continuous = lon[:, :1] + np.cumsum(steps, axis=1) - steps
-    middle = (continuous.min(axis=1) + continuous.max(axis=1)) / 2
-    continuous += (_wrapped(middle) - middle)[:, None]
-    west, east = continuous.min(axis=1), continuous.max(axis=1)
-    bbox = np.stack([west, lat.min(axis=1), east, lat.max(axis=1)], axis=1)
-
-    eps = 1e-9
-    at_pole = (np.abs(lat) > POLE).any(axis=1) & poles
-    round_pole = np.abs(steps.sum(axis=1)) > 180
-    crossing = (west < -180 - eps) | (east > 180 + eps)
-    special = at_pole | round_pole | crossing
-
-    clipped = np.clip(continuous, -180, 180)
-    bbox[~special] = np.clip(bbox[~special], [-180, -90, -180, -90], [180, 90, 180, 90])
-    outlines = np.empty(len(lon), object)
-    if not special.all():
-        ring = np.stack([clipped, lat], axis=-1)[~special]
-        # Counterclockwise from above, whichever way the transform turns.
-        x, y = ring[..., 0], ring[..., 1]
-        area = (x * np.roll(y, -1, axis=1) - np.roll(x, -1, axis=1) * y).sum(axis=1)
-        ring[area < 0] = ring[area < 0, ::-1]
-        outlines[~special] = shapely.polygons(np.concatenate([ring, ring[:, :1]], axis=1))
-    for at in np.flatnonzero(special):
-        bbox[at], outlines[at] = _special_outline(lon[at], lat[at], poles)
-    broken = ~shapely.is_valid(outlines)
-    outlines[broken] = [_repaired(outline) for outline in outlines[broken]]
-    return bbox, outlines
-
-
-def _special_outline(lon: Floats, lat: Floats, poles: bool) -> tuple[Floats, shapely.Geometry]:
-    """Box and outline of one ring that meets a pole or crosses the antimeridian."""
-    pole = (np.abs(lat) > POLE) & poles
-    if pole.any():
-        # A vertex at a pole becomes two, on the meridians of its neighbours.
-        before, after = np.roll(lon, 1), np.roll(lon, -1)
-        repeat = np.where(pole, 2, 1)
-        last = np.cumsum(repeat) - 1
-        lon, lat = np.repeat(lon, repeat), np.repeat(lat, repeat)
-        lon[last[pole] - 1], lon[last[pole]] = before[pole], after[pole]
-    steps = _wrapped(np.roll(lon, -1) - lon)
-    if pole.any():
-        # The way along the pole closes the ring: half a turn there could go either way.
-        along = last[np.flatnonzero(pole)[0]] - 1
-        steps[along] -= steps.sum()
-    x = lon[0] + np.concatenate([[0.0], np.cumsum(steps)])
-    y = np.append(lat, lat[0])
-    if abs(x[-1] - x[0]) > 180:
-        # The ring goes round a pole: up to it and back along the meridian it began on.
-        top = np.copysign(90.0, y[np.argmax(np.abs(y))])
-        x = np.concatenate([x, [x[-1], x[0], x[0]]])
-        y = np.concatenate([y, [top, top, y[0]]])
-    middle = (x.min() + x.max()) / 2
-    x = x + (_wrapped(middle) - middle)
-    west, east, south, north = x.min(), x.max(), y.min(), y.max()
-    whole = _repaired(shapely.Polygon(np.stack([x, y], axis=1)))
-    pieces = [
-        shapely.transform(
-            shapely.intersection(whole, shapely.box(-180 + turn, -90, 180 + turn, 90)),
-            lambda points, turn=turn: points - [turn, 0],
-        )
-        for turn in (-360, 0, 360)
-    ]
-    # Rounded to a tenth of a millimetre, so that pieces join that were turned by 360 degrees.
-    outline = _repaired(shapely.union_all(pieces, grid_size=1e-9))
-    if east - west >= 360 - 1e-9:
-        west, east = -180.0, 180.0
-    # At 180 exactly, -180 and 180 are one meridian: take the one on the window's own side.
-    west = west + 360 if west < -180 else west
-    east = east - 360 if east > 180 else east
-    return np.array([west, south, east, north]), outline
-
-
-def _repaired(outline: shapely.Geometry) -> shapely.Geometry:
-    """The areas of `outline`, valid and counterclockwise."""
-    parts = shapely.get_parts(shapely.make_valid(outline))
-    areas = [
-        shapely.geometry.polygon.orient(area)
-        for part in parts
-        for area in shapely.get_parts(part)
-        if area.geom_type == "Polygon" and area.area > 0
-    ]
-    return areas[0] if len(areas) == 1 else shapely.MultiPolygon(areas)

@@ -18,6 +18,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ngcg_cli.errors import RasterError
+from ngcg_cli.raster import drivers
 
 # Defaults that the environment may overrule.
 OPTIONS: dict[str, int | str] = {
@@ -31,6 +32,10 @@ OPTIONS: dict[str, int | str] = {
     "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
 }
+# What no environment may change: no code of a VRT is run, no memory is opened by its address.
+FORCED: dict[str, int | str] = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_MEM_ENABLE_OPEN": "NO"}
+# For rasters on this file system: whatever in them names a web address gets nothing from there.
+LOCAL_OPTIONS = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}
 # A server is not asked for the list of a raster's neighbours: it may be long, or a web page.
 REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
@@ -38,7 +43,8 @@ REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 HINTS = {
     "No such file": "Check the path.",
     "does not exist": "Check the path.",
-    "not recognized": "Name a raster that gdalinfo reads, or a folder of rasters.",
+    "not recognized": "Name a raster of an allowed format, or a folder of rasters; --driver "
+    "NAME allows another (gdalinfo names it).",
     "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",
 }
 DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
@@ -72,14 +78,17 @@ def settings(path: str) -> AbstractContextManager[object]:
     It costs a tenth of a millisecond to enter, and nothing inside of itself: who reads many windows
     of a raster enters it around them.
     """
-    wanted = {**OPTIONS, **(REMOTE_OPTIONS if _is_remote(path) else {})}
+    remote = is_remote(path)
+    wanted = {**OPTIONS, **(REMOTE_OPTIONS if remote else {})}
     wanted = {name: value for name, value in wanted.items() if name not in os.environ}
+    wanted |= FORCED if remote or drivers.trusts_vrt() else {**FORCED, **LOCAL_OPTIONS}
     if rasterio.env.hasenv() and wanted.items() <= rasterio.env.getenv().items():
         return nullcontext()
     return rasterio.Env(**wanted)
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
+    """Whether a path leads to a server."""
     scheme, colon, _ = path.partition("://")
     return (bool(colon) and not scheme.startswith("file")) or any(at in path for at in _REMOTE)
 

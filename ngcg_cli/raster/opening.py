@@ -12,8 +12,10 @@ from rasterio.enums import Interleaving, MaskFlags
 from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
+from ngcg_cli.raster import drivers, vrt
 from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Georeference
+from ngcg_cli.raster.gdal import is_remote
 
 # A block is decoded whole, and a header may claim that the raster is one block.
 MAX_BLOCK_BYTES = 512 * 2**20
@@ -23,20 +25,52 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
     """The dataset, and where its pixels lie.
 
     Args:
-        path: anything that GDAL opens.
+        path: anything that an allowed driver opens (`raster.drivers`).
         resources: takes what has to be closed.
 
     Raises:
         RasterError: it has no bands, or no place on the Earth. GDAL's own errors come as they are.
     """
     refuse_special(path)
+    _refuse_undecodable(path)
+    limited = drivers.limit()
+    trusted = drivers.trusts_vrt()
+    if not trusted and vrt.is_vrt(path):
+        vrt.plain_parts(path)
     dataset = resources.enter_context(rasterio.open(path))
+    if dataset.driver not in drivers.allowed():  # only where they could not be limited
+        raise RasterError(
+            f"its driver, {dataset.driver}, is not allowed",
+            where=path,
+            hint=f"If you trust it, give --driver {dataset.driver}.",
+        )
+    if dataset.driver == "VRT" and not trusted:
+        if not limited:
+            raise RasterError(
+                "is a VRT, and GDAL's drivers cannot be limited here",
+                where=path,
+                hint="If you trust it, give --driver VRT.",
+            )
+        if is_remote(path) or path.startswith("/vsi"):
+            vrt.check_remote(path, "".join(dataset.tags(ns="xml:VRT").values()))
     if dataset.count == 0 or not dataset.width or not dataset.height:
         raise _without_bands(path, dataset)
     _refuse_huge_blocks(path, dataset)
     if _needs_warp(dataset):
         dataset = resources.enter_context(_warped(dataset))
     return dataset, _georeference(path, dataset)
+
+
+def _refuse_undecodable(path: str) -> None:
+    """GDAL is given names in UTF-8; one that holds other bytes cannot be told to it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise RasterError(
+            "its name is not UTF-8, which GDAL cannot open",
+            where=path.encode(errors="surrogateescape").decode(errors="backslashreplace"),
+            hint="Rename it, e.g. convmv -f latin1 -t utf8 --notest FILE.",
+        ) from None
 
 
 def _refuse_huge_blocks(path: str, dataset: Any) -> None:

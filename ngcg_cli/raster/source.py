@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import MaskFlags, Resampling
+from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
@@ -34,6 +35,8 @@ SAMPLE_SIDE = 1024
 SAMPLE_PIXELS = 4096 * 4096
 LATTICE = 8
 LATTICE_SIDE = 128
+# Of a raster that declares nothing missing, this share of one extreme value is worth a word.
+MUCH_FILL = 0.1
 # A palette's indices cannot be averaged: they are read up to this many times finer, then
 # their colours are averaged.
 PALETTE_OVERSAMPLING = 4
@@ -69,9 +72,25 @@ class Raster:
         self.height: int = dataset.height
         self.gsd = georeference.gsd(self.width, self.height)
         self._dataset = dataset
-        # Asked for now: after an unreadable block, GDAL's complaint comes up again here.
+        # Asked for now, once: GDAL tells of a failure once only, and the reading must hear of it.
         self._tags = [tag.name for tag in dataset.colorinterp]
         self._colours, self._alpha = bands.choose_bands(self._tags)
+        first = self._colours[0] - 1
+        self._flags = set(dataset.mask_flag_enums[first])
+        self._shrink = max(dataset.overviews(1), default=1)
+        structure = [dataset.tags(band, ns="IMAGE_STRUCTURE") for band in (0, *self._colours)]
+        self._inverted = any(tags.get("MINISWHITE") == "YES" for tags in structure)
+        self._bits = [tags.get("NBITS", "8") for tags in structure[1:]]
+        types = [dataset.dtypes[band - 1] for band in self._colours]
+        self._mixed = len(set(types)) > 1
+        self._type = np.result_type(*types).name if self._mixed else types[0]
+        self._eight_bit = set(types) == {"uint8"} and set(self._bits) == {"8"}
+        self._nodata = [dataset.nodatavals[band - 1] for band in self._colours]
+        self._pages = len(dataset.subdatasets)
+        self._fills: dict[float, int] = {}
+        self._looked = 0
+        # Some of these look into the parts of a mosaic, and keep to themselves what they find.
+        self._spoiled = bool(dataset.driver == "VRT" or isinstance(dataset, WarpedVRT))
         self._georeference = georeference
         self._resources = ExitStack()
 
@@ -104,6 +123,26 @@ class Raster:
         with settings(self.path):
             self._resources.close()
 
+    def complaints(self) -> list[str]:
+        """What the user may want to know of the raster: other pages; fill that looks like data.
+
+        Fill is counted in the windows that were read so far.
+        """
+        told = []
+        if self._pages > 1:
+            told.append(
+                f"of its {self._pages} pages the first is read; name another as "
+                f"GTIFF_DIR:2:{self.path}"
+            )
+        value, count = max(self._fills.items(), key=lambda item: item[1], default=(0, 0))
+        if count > MUCH_FILL * self._looked:
+            told.append(
+                f"{count / self._looked:.0%} of its pixels are {value:g} in every band, which is "
+                "not declared as nodata; if there is no picture there, declare it: "
+                f"gdal_edit.py -a_nodata {value:g} FILE"
+            )
+        return told
+
     def grid(self, tile: TileSize, overlap: float = 0.0) -> tiles.Grid:
         """The windows of `tile` size that cover the raster, row by row; see `tiles.Grid`.
 
@@ -133,9 +172,9 @@ class Raster:
         rows = _blocks(window.row, window.height, block_height)
         if len(columns) * len(rows) > EMPTY_BLOCKS:
             return False
-        with suppress(*FAILURES), settings(self.path):
+        with suppress(*FAILURES), settings(self.path), self._fresh() as dataset:
             return not any(
-                self._dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
+                dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
                 for row in rows
                 for column in columns
                 for band in self._colours
@@ -169,7 +208,10 @@ class Raster:
             if plan.table is not None:
                 return self._read_palette(window, shape, plan, plan.table)
             values, valid = self._values(plan, window, shape, Resampling.average)
+            self._tell_fill(values, valid)
             channels = values if plan.ranges is None else bands.stretch(values, plan.ranges)
+            if self._inverted:
+                channels = 255 - channels
             return bands.compose(channels, valid), float(valid.mean())
 
     def crop(self, window: Window, target: Path) -> None:
@@ -211,31 +253,25 @@ class Raster:
 
     @cached_property
     def _plan(self) -> _Plan:
-        dataset = self._dataset
         colours, alpha = self._colours, self._alpha
         if alpha is not None:
             opacity = self._sampled(partial(self._band, alpha))
             alpha = alpha if bands.is_opacity(np.concatenate(opacity, axis=None)) else None
         if self._tags[colours[0] - 1] == "palette":
-            return _Plan(colours, alpha, table=bands.palette_table(dataset.colormap(colours[0])))
+            with self._fresh() as dataset:
+                table = bands.palette_table(dataset.colormap(colours[0]))
+            return _Plan(colours, alpha, table=table)
         plan = _Plan(colours, alpha)
-        if all(self._is_eight_bit(band) for band in colours):
-            return plan
-        return replace(plan, ranges=self._ranges(plan))
-
-    def _is_eight_bit(self, band: int) -> bool:
-        bits = self._dataset.tags(band, ns="IMAGE_STRUCTURE").get("NBITS", "8")
-        return self._dataset.dtypes[band - 1] == "uint8" and bits == "8"
+        return plan if self._eight_bit else replace(plan, ranges=self._ranges(plan))
 
     def _ranges(self, plan: _Plan) -> tuple[tuple[float, float], ...]:
         """What becomes black and white in each colour band."""
-        nodata = self._nodata(plan)
 
         def held(window: Window, shape: tuple[int, int]) -> list[bands.Values]:
             values, valid = self._values(plan, window, shape, Resampling.nearest)
             return [
                 band[valid & bands.holds_data(band[None], [missing])]
-                for band, missing in zip(values, nodata, strict=True)
+                for band, missing in zip(values, self._nodata, strict=True)
             ]
 
         parts = self._sampled(held)
@@ -252,8 +288,7 @@ class Raster:
         unreadable ones are left out: one bad block does not make the others unreadable.
         """
         whole = Window(0, 0, self.width, self.height)
-        shrink = max(self._dataset.overviews(1), default=1)
-        if self.width * self.height <= SAMPLE_PIXELS * shrink**2:
+        if self.width * self.height <= SAMPLE_PIXELS * self._shrink**2:
             with suppress(*FAILURES):
                 return [read(whole, _shape(whole, SAMPLE_SIDE))]
         parts, failure = [], None
@@ -270,33 +305,63 @@ class Raster:
         self, plan: _Plan, window: Window, shape: tuple[int, int], resampling: Resampling
     ) -> tuple[bands.Values, bands.Mask]:
         """Colour bands (1 or 3, h, w) as they are stored, and which pixels hold data (h, w)."""
-        dataset, area = self._dataset, _area(window)
-        if dataset.dtypes[plan.colours[0] - 1].startswith("complex"):
+        if self._type.startswith("complex"):
             resampling = Resampling.nearest  # GDAL does not average complex numbers.
-        stored = dataset.read(
-            list(plan.colours),
-            window=area,
-            out_shape=(len(plan.colours), *shape),
-            resampling=resampling,
-        )
+        area, count = _area(window), len(plan.colours)
+        stored = np.empty((count, *shape), self._type)
+        with self._fresh() as dataset:
+            if self._mixed:
+                for band, out in zip(plan.colours, stored, strict=True):
+                    dataset.read(band, window=area, out=out, resampling=resampling)
+            else:
+                dataset.read(list(plan.colours), window=area, out=stored, resampling=resampling)
         values = bands.magnitude(stored)
-        valid = bands.holds_data(values, self._nodata(plan))
+        valid = bands.holds_data(values, self._nodata)
         # Masks are picked, not averaged: the fraction stays true, and a pixel that is picked as
         # valid lies in the cell that the colours were averaged over.
         if plan.alpha is not None:
             valid &= self._band(plan.alpha, window, shape) > 0
-        flags = dataset.mask_flag_enums[plan.colours[0] - 1]
-        if not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & set(flags):
-            own = plan.colours[:1] if MaskFlags.per_dataset in flags else plan.colours
-            masks = dataset.read_masks(list(own), window=area, out_shape=(len(own), *shape))
+        # A nodata value for all bands together (NODATA_VALUES) is a mask of the dataset.
+        together = {MaskFlags.per_dataset, MaskFlags.nodata} <= self._flags
+        if together or not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & self._flags:
+            own = plan.colours[:1] if MaskFlags.per_dataset in self._flags else plan.colours
+            with self._fresh() as dataset:
+                masks = dataset.read_masks(list(own), window=area, out_shape=(len(own), *shape))
             valid &= (masks > 0).any(axis=0)
         return values, valid
 
     def _band(self, band: int, window: Window, shape: tuple[int, int]) -> bands.Values:
-        return self._dataset.read(band, window=_area(window), out_shape=shape)
+        with self._fresh() as dataset:
+            return dataset.read(band, window=_area(window), out_shape=shape)
 
-    def _nodata(self, plan: _Plan) -> list[float | None]:
-        return [self._dataset.nodatavals[band - 1] for band in plan.colours]
+    @contextmanager
+    def _fresh(self) -> Iterator[Any]:
+        """The dataset, opened again after a failure.
+
+        GDAL tells of a part that is missing, or a band that cannot be computed, at the first read.
+        Every later one fails without a word, and rasterio passes the untouched pixels on.
+        """
+        if self._spoiled:
+            self._resources.close()
+            self._dataset, _ = open_dataset(self.path, self._resources)
+            self._spoiled = False
+        try:
+            yield self._dataset
+        except FAILURES:
+            self._spoiled = True
+            raise
+
+    def _tell_fill(self, values: bands.Values, valid: bands.Mask) -> None:
+        """Counts the pixels that look like fill: all bands 0, the greatest of their type, -9999."""
+        declared = any(missing is not None for missing in self._nodata)
+        if declared or MaskFlags.all_valid not in self._flags or self._bits[0] == "1":
+            return
+        kind = values.dtype
+        most = np.iinfo(kind).max if np.issubdtype(kind, np.integer) else np.inf
+        self._looked += valid.size
+        for fill in (0, most, -9999, -32768):
+            same = (values == fill).all(axis=0)
+            self._fills[fill] = self._fills.get(fill, 0) + int(same.sum())
 
 
 def _blocks(start: int, size: int, block: int) -> range:

@@ -28,6 +28,8 @@ def matching(index: TileIndex, names: str | Iterable[str]) -> list[str]:
         folder = place.rstrip("/" + os.sep) + ("/" if "://" in place else os.sep)
         some = [name] if name in stored else [p for p in paths if places[p] == place]
         some = some or [p for p in paths if places[p].startswith(folder)]
+        # What is gone is known by the path it had, links and all.
+        some = some or [p for p in paths if os.path.abspath(name) in (p, os.path.dirname(p))]
         if not some:
             raise TileIndexError(
                 f"{name}: no such source", where=index.path, hint=_near(name, paths)
@@ -37,8 +39,8 @@ def matching(index: TileIndex, names: str | Iterable[str]) -> list[str]:
 
 
 def _place(path: str) -> str:
-    """A path from the root; what is no local path (a URL, /vsi...) as it is."""
-    return path if "://" in path or path.startswith("/vsi") else os.path.abspath(path)
+    """A path from the root, without links; what is no local path (a URL, /vsi...) as it is."""
+    return path if "://" in path or path.startswith("/vsi") else os.path.realpath(path)
 
 
 def _near(name: str, paths: list[str]) -> str:

@@ -1,0 +1,282 @@
+"""What comes from a stranger is data: no raster writes, runs or fetches, and odd ones are read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from raster_cases import generate
+from rasterio.transform import from_origin
+from test_raster import noise, read_all, write
+
+from ngcg_cli.errors import RasterError, UsageError
+from ngcg_cli.raster import Raster, TileSize, Window, drivers
+from ngcg_cli.raster.files import raster_files
+
+GEO = "<SRS>EPSG:32618</SRS><GeoTransform>500000,1,0,4650000,0,-1</GeoTransform>"
+
+
+def mosaic(path: Path, *names: str, more: str = "", relative: int = 1) -> Path:
+    """A VRT of one band with parts of 64 x 64 pixels side by side."""
+    parts = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="{relative}">{name}</SourceFilename>'
+        '<SourceBand>1</SourceBand><SourceProperties RasterXSize="64" RasterYSize="64" '
+        'DataType="Byte" BlockXSize="64" BlockYSize="64"/>'
+        '<SrcRect xOff="0" yOff="0" xSize="64" ySize="64"/>'
+        f'<DstRect xOff="{64 * at}" yOff="0" xSize="64" ySize="64"/></SimpleSource>'
+        for at, name in enumerate(names)
+    )
+    path.write_text(
+        f'<VRTDataset rasterXSize="{64 * len(names)}" rasterYSize="64">{GEO}{more}'
+        f'<VRTRasterBand dataType="Byte" band="1">{parts}</VRTRasterBand></VRTDataset>'
+    )
+    return path
+
+
+def mrf(folder: Path, source: Path) -> str:
+    """A caching MRF: read, it appends what it reads of `source` to `victim` in the folder."""
+    box = '<BoundingBox minx="10" miny="47" maxx="11" maxy="48"/>'
+    return (
+        f"<MRF_META><CachedSource><Source>{source}</Source></CachedSource>"
+        '<Raster><Size x="64" y="64" c="1"/><PageSize x="64" y="64" c="1"/>'
+        f"<Compression>NONE</Compression><DataFile>{folder}/victim</DataFile>"
+        f"<IndexFile>{folder}/idx</IndexFile></Raster><GeoTags>{box}</GeoTags></MRF_META>"
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("way", ["itself", "in a vrt", "as a mask", "as overviews", "in a tag"])
+def test_a_caching_mrf_writes_nothing_whatever_leads_to_it(tmp_path, way):
+    source = Path(write(tmp_path / "source.dat", noise(1, 64, 64)))
+    (tmp_path / "victim").write_text("precious")
+    path = tmp_path / "photo.tif"
+    trap = mrf(tmp_path, source)
+    if way == "itself":
+        path.write_text(trap)
+    elif way == "in a vrt":
+        (tmp_path / "part.tif").write_text(trap)
+        path = mosaic(tmp_path / "photo.vrt", "part.tif")
+    else:
+        write(path, noise(1, 64, 64))
+        beside = {"as a mask": "photo.tif.msk", "as overviews": "photo.tif.ovr"}
+        (tmp_path / beside.get(way, "trap.mrf")).write_text(trap)
+        if way == "in a tag":
+            (tmp_path / "photo.tif.aux.xml").write_text(
+                '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
+                f"{tmp_path}/trap.mrf</MDI></Metadata></PAMDataset>"
+            )
+    before = contents(tmp_path)
+    refused = pytest.raises(RasterError, match="not recognized")
+    with refused if way in ("itself", "in a vrt") else contextlib.nullcontext():
+        read_all(str(path), 16)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "address", "archive", "subdataset", "xml"])
+def test_a_vrt_reads_plain_files_only(tmp_path, kind):
+    names = {
+        "pipe": "pipe.tif",
+        "device": "/dev/zero",
+        "address": "/vsicurl/http://127.0.0.1:9/a.tif",
+        "archive": "/vsizip/a.zip/a.tif",
+        "subdataset": "GTIFF_DIR:1:a.tif",
+        "xml": "&lt;VRTDataset/&gt;",
+    }
+    os.mkfifo(tmp_path / "pipe.tif")
+    path = mosaic(tmp_path / "photo.tif", names[kind])
+    with pytest.raises(RasterError, match=r"no plain file.*--driver VRT"):
+        Raster.open(path)
+    # Nor do VRTs that VRTs name.
+    with pytest.raises(RasterError, match="no plain file"):
+        Raster.open(mosaic(tmp_path / "outer.vrt", "photo.tif"))
+
+
+def test_a_vrt_with_code_bare_pixels_or_entities_is_not_read(tmp_path):
+    write(tmp_path / "a.tif", noise(1, 64, 64))
+    code = "<PixelFunctionCode>1/0</PixelFunctionCode>"
+    path = mosaic(tmp_path / "a.vrt", "a.tif", more=code)
+    with pytest.raises(RasterError, match="holds code"):
+        Raster.open(path)
+    text = mosaic(path, "a.tif").read_text()
+    path.write_text(text.replace('band="1">', 'band="1" subClass="VRTRawRasterBand">'))
+    with pytest.raises(RasterError, match="takes any file for pixels"):
+        Raster.open(path)
+    path.write_text('<!DOCTYPE x [<!ENTITY a "b">]>' + text)
+    with pytest.raises(RasterError, match="document type"):
+        Raster.open(path)
+    path.write_text(text)
+    assert read_all(str(path))[1] == 1
+
+
+def test_a_local_raster_asks_no_server(tmp_path):
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def listen() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                asked.append(connection)
+                connection.close()
+
+        threading.Thread(target=listen, daemon=True).start()
+        path = write(tmp_path / "a.tif", noise(1, 64, 64))
+        Path(f"{path}.aux.xml").write_text(
+            '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
+            f"/vsicurl/http://127.0.0.1:{port}/o.tif</MDI></Metadata></PAMDataset>"
+        )
+        assert read_all(path, 16)[1] == 1
+        assert asked == []
+        server.close()
+
+
+def test_more_drivers_by_name_and_only_for_this_process(tmp_path, monkeypatch):
+    path = tmp_path / "a.asc"
+    rows = "\n".join(" ".join("5" for _ in range(8)) for _ in range(8))
+    path.write_text(f"ncols 8\nnrows 8\nxllcorner 0\nyllcorner 0\ncellsize 1\n{rows}\n")
+    (tmp_path / "a.prj").write_text(rasterio.crs.CRS.from_epsg(32618).to_wkt())
+    with pytest.raises(RasterError, match="--driver NAME"):
+        Raster.open(path)
+    monkeypatch.setattr(drivers, "_extra", {})
+    drivers.allow(["aaigrid"])
+    with Raster.open(path) as raster:
+        assert (raster.width, raster.height) == (8, 8)
+    with pytest.raises(UsageError, match="no driver 'nonsense'"):
+        drivers.allow(["nonsense"])
+    monkeypatch.undo()
+    drivers.limit()
+    with pytest.raises(RasterError, match="--driver NAME"):
+        Raster.open(path)
+
+
+def test_reading_leaves_every_folder_as_it_was(tmp_path):
+    generate(tmp_path)
+    for driver in ("JP2OpenJPEG", "PNG", "JPEG", "HFA", "ENVI", "EHdr", "BMP"):
+        with rasterio.open(
+            tmp_path / f"a.{driver.lower()}", "w", driver=driver, width=64, height=64, count=1,
+            dtype="uint8", crs="EPSG:32618", transform=from_origin(5e5, 4.65e6, 1, 1),
+        ) as out:  # fmt: skip
+            out.write(noise(1, 64, 64))
+    before = contents(tmp_path)
+    for name in before:
+        raster_files(name)
+        try:
+            with Raster.open(name) as raster:
+                window = raster.grid(TileSize.parse("32px"))[0]
+                raster.read(window, 16)
+                raster.footprints([window])
+        except RasterError:
+            assert not name.endswith((".tif", ".png", ".jpeg"))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("state", ["missing", "empty", "no raster"])
+def test_windows_on_a_missing_part_are_never_pixels(tmp_path, state):
+    write(tmp_path / "left.tif", noise(1, 64, 64))
+    if state != "missing":
+        (tmp_path / "right.tif").write_bytes(b"" if state == "empty" else b"no raster")
+    with Raster.open(mosaic(tmp_path / "a.vrt", "left.tif", "right.tif")) as raster:
+        for _ in range(2):
+            for column in (64, 96, 32):
+                with pytest.raises(RasterError, match=r"right\.tif"):
+                    raster.read(Window(column, 0, 32 + (column == 32), 64))
+            image, valid = raster.read(Window(0, 0, 64, 64))
+            assert (valid, image.min() > 0) == (1, True)
+
+
+def test_what_a_raster_is_read_from_is_what_its_freshness_is_tested_on(tmp_path):
+    path = write(tmp_path / "a.tif", noise(1, 64, 64))
+    for name in ("a.tfw", "A.TIFW", "a.tif.aux.xml", "a.tif.msk", "a.tif.ovr", "a_rpc.txt"):
+        (tmp_path / name).write_text("x")
+    for name in ("a.txt", "b.tfw", "a.jp2"):
+        (tmp_path / name).write_text("x")
+    wanted = ["a.tif", "A.TIFW", "a.tfw", "a.tif.aux.xml", "a.tif.msk", "a.tif.ovr", "a_rpc.txt"]
+    assert [Path(name).name for name in raster_files(path)] == wanted
+    write(tmp_path / "part.tif", noise(1, 64, 64))
+    (tmp_path / "part.tfw").write_text("x")
+    outer = mosaic(tmp_path / "outer.vrt", mosaic(tmp_path / "inner.vrt", "part.tif").name)
+    found = {Path(name).name for name in raster_files(str(outer))}
+    assert found == {"outer.vrt", "inner.vrt", "part.tif", "part.tfw"}
+    assert raster_files(f"/vsizip/{outer}/a.tif") == [str(outer)]
+    assert raster_files("https://host.example/a.tif") == []
+
+
+def test_a_name_that_is_not_utf8_is_told_so(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfc.tif")
+    with pytest.raises(RasterError, match=r"gr\\xfc\.tif: its name is not UTF-8.*Rename"):
+        Raster.open(path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_zero_is_white_or_black_the_picture_is_one(tmp_path, bits):
+    kind = np.uint16 if bits > 8 else np.uint8
+    most = 2**bits - 1
+    dark = (noise(1, 64, 64, high=200, dtype=np.float64) / 255 * most).round().astype(kind)
+    profile = {} if bits in (8, 16) else {"nbits": bits}
+    black = read_all(write(tmp_path / "b.tif", dark, **profile))[0].astype(int)
+    white = write(tmp_path / "w.tif", most - dark, photometric="miniswhite", **profile)
+    assert np.abs(read_all(white)[0] - black).max() <= 1
+
+
+def test_bands_of_different_types_are_read_together(tmp_path):
+    path = tmp_path / "a.vrt"
+    names = [write(tmp_path / f"{n}.tif", noise(1, 64, 64, dtype=t, seed=n))
+             for n, t in enumerate((np.uint8, np.int16, np.float32))]  # fmt: skip
+    kinds = ("Byte", "Int16", "Float32")
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{number}"><SimpleSource><SourceFilename>{name}'
+        "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        for number, (name, kind) in enumerate(zip(names, kinds, strict=True), 1)
+    )
+    path.write_text(f'<VRTDataset rasterXSize="64" rasterYSize="64">{GEO}{bands}</VRTDataset>')
+    image, valid = read_all(str(path))
+    assert valid == 1
+    assert (image.std(axis=(0, 1)) > 40).all()
+
+
+def test_a_nodata_value_of_all_bands_together_masks(tmp_path):
+    data = noise(3, 64, 64, low=5)
+    data[:, :32] = 0
+    data[0, 40:] = 0
+    path = write(tmp_path / "a.tif", data)
+    with rasterio.open(path, "r+") as out:
+        out.update_tags(NODATA_VALUES="0 0 0")
+    assert read_all(path)[1] == 0.5
+
+
+def test_undeclared_fill_and_further_pages_are_told(tmp_path):
+    data = noise(3, 64, 64)
+    data[:, :16] = 0
+    path = write(tmp_path / "a.tif", data)
+    with Raster.open(path) as raster:
+        assert raster.complaints() == []
+        raster.read(Window(0, 0, 64, 64))
+        (told,) = raster.complaints()
+    assert "25% of its pixels are 0 in every band" in told
+    with Raster.open(write(tmp_path / "b.tif", data, nodata=0)) as raster:
+        raster.read(Window(0, 0, 64, 64))
+        assert raster.complaints() == []
+    from PIL import Image
+
+    pages = [Image.fromarray(noise(64, 64, seed=n)) for n in range(3)]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+    (tmp_path / "p.tfw").write_text("1\n0\n0\n-1\n500000.5\n4649999.5\n")
+    crs = '<PAMDataset><SRS dataAxisToSRSAxisMapping="1,2">EPSG:32618</SRS></PAMDataset>'
+    (tmp_path / "p.tif.aux.xml").write_text(crs)
+    with Raster.open(tmp_path / "p.tif") as raster:
+        (told,) = raster.complaints()
+    assert told.startswith(
+        f"of its 3 pages the first is read; name another as GTIFF_DIR:2:{tmp_path}"
+    )
