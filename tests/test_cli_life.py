@@ -42,7 +42,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_info(ngcg: Ngcg, index: TileIndex) -> None:
     report = told(ngcg, "info", "--index", "north", "--json")
     assert (report["model"], report["dim"], report["tiles"]) == ("tiny", MODEL.dim, 5)
-    assert (report["format"], report["graph"]["state"]) == (2, "none")
+    assert (report["format"], report["graph"]["state"]) == (3, "none")
     named = [f for f in files_of(index.path) if f.startswith(("tiles/", "vectors/"))]
     assert report["bytes"] == sum((index.path / name).stat().st_size for name in named)
     # Across the antimeridian the short way.
@@ -124,7 +124,7 @@ def test_merge(ngcg: Ngcg, index: TileIndex) -> None:
         assert hit == theirs
         assert hit.source == name
     both.put(source("later.tif"), row_of_tiles(1), unit(1))  # the parents stay as they are
-    both.remove("south.tif")
+    both.drop("south.tif")
     assert (files_of(index.path), files_of(south.path)) == before
 
 

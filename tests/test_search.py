@@ -140,8 +140,8 @@ def test_replacing_and_removing_a_source(index: TileIndex) -> None:
     ]
     assert {round(hit.lon) for hit in again.search(unit(1), top=9)[0]} == {20, 30}
     assert len(list((index.path / "tiles").iterdir())) == 2  # the replaced segment is gone
-    assert again.remove("a.tif")
-    assert not again.remove("a.tif")
+    assert again.drop(["a.tif"])
+    assert not again.drop(["a.tif"])
     assert [s.path for s in TileIndex.open(index.path).sources()] == ["b.tif"]
     assert len(list((index.path / "vectors").iterdir())) == 1
 

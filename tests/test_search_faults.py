@@ -104,7 +104,7 @@ def work(index: TileIndex) -> None:
                 Block(source("c"), row_of_tiles(1, west=60), unit(1)),
             ]
         )
-        index.rename("a", source("z"))
+        index.rename_all([("a", source("z"))])
         index.drop(["b"])
 
 

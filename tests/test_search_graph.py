@@ -202,7 +202,7 @@ def test_graph_lags_behind_and_is_extended(index: TileIndex, small_graphs: None)
         index.put(source(name), row_of_tiles(60, west=i), parts[name])
     index.refresh_graph()
     index.put(source("h"), row_of_tiles(60, west=9), parts["h"])
-    index.remove("b")
+    index.drop(["b"])
     index.put(source("c"), row_of_tiles(60, west=12), parts["c"][::-1])  # replaced
 
     def check() -> None:
@@ -238,7 +238,7 @@ def test_graph_is_extended_not_rebuilt_for_a_few(index: TileIndex, small_graphs:
     index.search(unit(10, seed=1))
     assert graph_used(index)
     assert [h[0].source for h in index.search(unit(10, seed=1))] == ["b"] * 10
-    index.remove("a")
+    index.drop(["a"])
     index.refresh_graph()  # ten tiles need no graph
     assert Manifest.read(index.path).graph is None
     assert list((index.path / "graph").iterdir()) == []

@@ -119,7 +119,7 @@ def test_folders_that_are_links_are_never_written_or_swept(
     writes: list[Callable[[TileIndex], object]] = [
         lambda index: index.drop(["a.tif"]),
         lambda index: index.put(source("c"), row_of_tiles(1), unit(1)),
-        lambda index: index.rename("a.tif", source("z")),
+        lambda index: index.rename_all([("a.tif", source("z"))]),
         lambda index: index.refresh_graph(),
     ]
     for write in writes:
@@ -160,7 +160,7 @@ def test_only_names_that_ngcg_writes_are_swept(index: TileIndex) -> None:
     (index.path / "graph").mkdir()
     for name in mine + strays:
         (index.path / name).write_text("x")
-    index.remove("b.tif")
+    index.drop(["b.tif"])
     assert [(index.path / name).exists() for name in mine] == [True] * len(mine)
     assert [(index.path / name).exists() for name in strays] == [False] * len(strays)
 

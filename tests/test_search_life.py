@@ -246,7 +246,7 @@ def test_blocks_of_several_sources_in_one_step(
     assert index.sources() == TileIndex.open(index.path).sources()
     index.rename_all([("a", source("b")), ("b", source("a")), ("?", source("c"))])
     assert [(s.path, s.tiles) for s in index.sources()] == [("b", 3), ("a", 1), ("none", 0)]
-    index.rename("a", source("b", mtime_ns=9))  # onto another
+    index.rename_all([("a", source("b", mtime_ns=9))])  # onto another
     assert next((s.path, s.tiles, s.mtime_ns) for s in index.sources()) == ("b", 1, 9)
     assert [hit.source for hit in index.search(unit(1), top=9)[0]] == ["b"]
     assert [s.path for s in index.drop(["b", "none", "?"])] == ["b", "none"]

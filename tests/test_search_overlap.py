@@ -99,7 +99,7 @@ def test_a_coarse_tile_hides_no_finer_one_under_it(index: TileIndex) -> None:
     tiles.window[:] = [[0, 0, 400, 400], [0, 0, 200, 200], [0, 0, 390, 390]]
     tiles.bbox[:] = [10, 50, 10.004, 50.004]
     for path in ("coarse", "fine", "alike"):
-        index.remove(path)
+        index.drop([path])
     index.put(source("all"), tiles, ranked(3))
     assert [hit.window[2] for hit in index.search(ASKED)[0]] == [400, 200]
 

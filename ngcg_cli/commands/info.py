@@ -31,10 +31,9 @@ def info(
       ngcg info --json
     """
     from ngcg_cli.output.life import info_text
-    from ngcg_cli.search import TileIndex
-    from ngcg_cli.search.describe import describe
+    from ngcg_cli.search import open_index
 
-    report = describe(TileIndex.open(index), check)
+    report = open_index(index).describe(check)
     typer.echo(json.dumps(report, ensure_ascii=False) if as_json else info_text(report), nl=as_json)
     damaged = report["health"]["damaged"]
     if damaged:

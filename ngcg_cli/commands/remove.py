@@ -42,10 +42,10 @@ def remove(
       ngcg remove region.tif
       ngcg remove photos/2019 --index town-index
     """
-    from ngcg_cli.search import TileIndex
+    from ngcg_cli.search import open_index
     from ngcg_cli.search.match import matching
 
-    opened = TileIndex.open(index)
+    opened = open_index(index)
     with opened.writing(wait=wait):
         gone = opened.drop(matching(opened, sources))
     tiles = sum(source.tiles for source in gone)

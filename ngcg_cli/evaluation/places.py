@@ -18,7 +18,7 @@ from ngcg_cli.evaluation.metrics import (
 )
 from ngcg_cli.evaluation.ranking import Floats
 from ngcg_cli.evaluation.report import Report, Row, interval_facts
-from ngcg_cli.search import Hit, TileIndex
+from ngcg_cli.search import Hit, Store
 
 # Hits asked for. More than the 10 that count, so that a tie at the tenth is seen whole and
 # --per-query can tell a near miss from a far one.
@@ -31,7 +31,7 @@ _NOT_FOUND = np.iinfo(np.int64).max
 def places(
     rows: Sequence[Place],
     captions: Floats,
-    index: TileIndex,
+    index: Store,
     *,
     intervals: bool = False,
     progress: Callable[[int], None] | None = None,

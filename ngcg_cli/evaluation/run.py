@@ -29,7 +29,7 @@ from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions, embed_imag
 from ngcg_cli.evaluation.report import Protocol, Report
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.progress import Progress
-from ngcg_cli.search import TileIndex
+from ngcg_cli.search import Store, open_index
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Gets the index the model must fit (for `places`), or None.
-LoadModel = Callable[[TileIndex | None], "Encoder"]
+LoadModel = Callable[[Store | None], "Encoder"]
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _places(
     if index_path is None:
         raise UsageError("the places protocol needs an index", hint="Name it with --index DIR")
     rows = load_places(data, split)
-    index = TileIndex.open(index_path)
+    index = open_index(index_path)
     texts = [caption for row in rows for caption in row.captions]
     logger.info("%s: %s queries against %s", data, f"{len(texts):,}", index_path)
     encoder = load_model(index)

@@ -18,7 +18,7 @@ import numpy as np
 from ngcg_cli.journeys.defaults import BLOCK_SECONDS, BLOCK_TILES
 from ngcg_cli.journeys.files import content_of, with_facts
 from ngcg_cli.journeys.planning import Job
-from ngcg_cli.search import Block, SourceRecord, TileIndex, TileTable
+from ngcg_cli.search import Block, SourceRecord, Store, TileTable
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Committer:
     """
 
     def __init__(
-        self, index: TileIndex, tiles: int = BLOCK_TILES, seconds: float = BLOCK_SECONDS
+        self, index: Store, tiles: int = BLOCK_TILES, seconds: float = BLOCK_SECONDS
     ) -> None:
         self.added = 0
         self._index = index
@@ -193,8 +193,7 @@ def _content(record: SourceRecord, content: Future[str | None]) -> str | None:
 def join(tables: Sequence[TileTable]) -> TileTable:
     """The tiles of all tables, in order."""
     if not tables:
-        nothing = np.empty((0, 4))
-        return TileTable(nothing[:, 0], nothing[:, 0], nothing, nothing.astype(np.int64), [])
+        return TileTable.empty()
     return TileTable(
         lon=np.concatenate([table.lon for table in tables]),
         lat=np.concatenate([table.lat for table in tables]),

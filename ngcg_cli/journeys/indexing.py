@@ -31,7 +31,7 @@ from ngcg_cli.journeys.model import (
 from ngcg_cli.journeys.planning import Job, Plan, SourceReport, Status, make_plan
 from ngcg_cli.journeys.reading import CHUNK, Chunk, read_ahead
 from ngcg_cli.progress import Progress
-from ngcg_cli.search import TileIndex
+from ngcg_cli.search import Store, create_index, index_exists, open_index
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -134,7 +134,7 @@ def index_sources(
 
         allow(drivers)
 
-    def run(index: TileIndex | None) -> None:
+    def run(index: Store | None) -> None:
         settings = _settings(index, tile, overlap, min_valid)
         plan = make_plan(names, index, settings, force=force, prune=prune, progress=progress)
         report.sources = plan.reports
@@ -143,7 +143,7 @@ def index_sources(
         if index is not None:
             _work(plan, index, encoder, batch_size, block_tiles, progress, report)
         elif encoder is not None:
-            index = TileIndex.create(index_path, stamp(encoder, model or BUNDLED), wait=wait)
+            index = create_index(index_path, stamp(encoder, model or BUNDLED), wait=wait)
             trust.remember(index.path, index.model.name)
             with index.writing(wait=wait):
                 if index.sources():  # another run has made it, and done its work
@@ -154,8 +154,8 @@ def index_sources(
         if index is not None:
             report.dim, report.tiles = index.model.dim, index.tile_count
 
-    if TileIndex.exists(index_path):
-        index = TileIndex.open(index_path)
+    if index_exists(index_path):
+        index = open_index(index_path)
         refuse_other_name(model, index)
         refuse_other_precision(precision, index)
         # Planned only now: a writer that was waited for has done part of the work.
@@ -186,7 +186,7 @@ def _refuse_foreign(folder: str) -> None:
 
 
 def _settings(
-    index: TileIndex | None, tile: str | None, overlap: float | None, min_valid: float | None
+    index: Store | None, tile: str | None, overlap: float | None, min_valid: float | None
 ) -> dict[str, Any]:
     """How to cut: as asked, else as the index's last source was cut, else by default."""
     from ngcg_cli.raster import TileSize
@@ -208,7 +208,7 @@ def _first(*values: Any) -> Any:
 
 def _work(
     plan: Plan,
-    index: TileIndex,
+    index: Store,
     encoder: Encoder | None,
     batch_size: int,
     block_tiles: int,
@@ -236,7 +236,7 @@ def _work(
     _refresh_graph(index, progress)
 
 
-def _refresh_graph(index: TileIndex, progress: Progress) -> None:
+def _refresh_graph(index: Store, progress: Progress) -> None:
     """Also when there was nothing to index: a run before may have been cut short just here."""
     begun = False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ngcg_cli.errors import ModelError, TileIndexError
 from ngcg_cli.journeys import trust
-from ngcg_cli.search import ModelStamp, TileIndex
+from ngcg_cli.search import ModelStamp, Store
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -33,7 +33,7 @@ def model_name(model: str) -> str:
 def load_model(
     model: str | None,
     device: str,
-    index: TileIndex | None = None,
+    index: Store | None = None,
     *,
     precision: PrecisionChoice = "auto",
 ) -> Encoder:
@@ -89,7 +89,7 @@ def stamp(encoder: Encoder, model: str) -> ModelStamp:
     )
 
 
-def refuse_other_precision(precision: PrecisionChoice, index: TileIndex) -> None:
+def refuse_other_precision(precision: PrecisionChoice, index: Store) -> None:
     """Refuses to add vectors of another precision than the index's; `auto` is the index's own.
 
     Raises:
@@ -99,7 +99,7 @@ def refuse_other_precision(precision: PrecisionChoice, index: TileIndex) -> None
         index.check_precision(precision)
 
 
-def refuse_other_name(model: str | None, index: TileIndex) -> None:
+def refuse_other_name(model: str | None, index: Store) -> None:
     """Refuses a model that is not the index's before any of it is loaded.
 
     A folder may have moved, so a folder is judged by its fingerprint, after loading.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.journeys.files import content_of, is_gone, is_local, with_facts
 from ngcg_cli.progress import Progress
-from ngcg_cli.search import SourceRecord, TileIndex
+from ngcg_cli.search import SourceRecord, Store
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Plan:
 
 def make_plan(
     sources: list[str],
-    index: TileIndex | None,
+    index: Store | None,
     settings: dict[str, Any],
     *,
     force: bool,

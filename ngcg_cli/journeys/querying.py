@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ngcg_cli.journeys.model import load_model, refuse_other_name
-from ngcg_cli.search import Filters, Hit, TileIndex
+from ngcg_cli.search import Filters, Hit, open_index
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -58,7 +58,7 @@ class Finder:
         precision: PrecisionChoice = "auto",
         **asked: Any,
     ) -> None:
-        self.index = TileIndex.open(index)
+        self.index = open_index(index)
         self._model = model
         self._device = device
         self._precision = precision

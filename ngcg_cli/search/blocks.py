@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from ngcg_cli.search.extent import extent
 from ngcg_cli.search.files import Writer, write_all
 from ngcg_cli.search.format import file_name
 from ngcg_cli.search.records import MAX_SEGMENT, SegmentRecord, SourceRecord
-from ngcg_cli.search.tiles import TileTable, write_table
+from ngcg_cli.search.snapshot import Snapshot
+from ngcg_cli.search.tiles import TileColumns, TileTable, read_geometry, write_table
 from ngcg_cli.search.vectors import write_vectors
 
 
@@ -65,7 +66,7 @@ class Block:
 
 
 def write_segments(
-    folder: Path, blocks: Sequence[Block], next_name: int, ready: Callable[[], object]
+    folder: Path, blocks: Sequence[Block], next_name: int, ready: Callable[[], object] | None
 ) -> list[tuple[SegmentRecord, ...]]:
     """Write a segment for each block that has tiles: on disk, but not yet named in the manifest.
 
@@ -102,6 +103,23 @@ def write_segments(
             (SegmentRecord(file_name(number), len(tiles), records[table], records[vectors], box),)
         )
     return segments
+
+
+def read_blocks(view: Snapshot) -> Iterator[Block]:
+    """All that a state holds, source by source, as it was committed; damaged tiles are left out.
+
+    The first block of a source is `fresh`; a source without tiles comes as one empty block.
+    """
+    for source in view.manifest.sources:
+        segments = [segment for segment in source.segments if segment.name not in view.broken]
+        if not segments:
+            none = np.empty((0, view.manifest.model.dim), np.float32)
+            yield Block(source, TileTable.empty(), none)
+        for number, segment in enumerate(segments):
+            columns = TileColumns.read(view.folder, segment)
+            geometry = read_geometry(view.folder, segment, np.arange(segment.tiles))
+            tiles = TileTable(**vars(columns), geometry=geometry)
+            yield Block(source, tiles, view.vectors(segment), fresh=number == 0)
 
 
 def _vector_writer(block: Block) -> Writer:

@@ -120,7 +120,7 @@ def _check_regular(path: Path, facts: os.stat_result) -> None:
 
 
 def write_all(
-    files: Mapping[Path, Writer], ready: Callable[[], object] = lambda: None
+    files: Mapping[Path, Writer], ready: Callable[[], object] | None = None
 ) -> dict[Path, FileRecord]:
     """Write files under hidden names beside theirs, flush them to disk, then move all into place.
 
@@ -148,7 +148,8 @@ def write_all(
                 write(file)
         _flush(list(partials.values()))
         records = {path: FileRecord.of(p.parent, p.name) for path, p in partials.items()}
-        ready()
+        if ready:
+            ready()
         for at in files:
             partials[at].replace(at)
         for folder in folders:
@@ -164,7 +165,7 @@ def write_all(
 
 
 def write_beside(
-    path: Path, write: Writer, ready: Callable[[], object] = lambda: None
+    path: Path, write: Writer, ready: Callable[[], object] | None = None
 ) -> FileRecord:
     """Write one file as `write_all` does."""
     return write_all({path: write}, ready)[path]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+# More than the way to the other end of the Earth, in metres.
+HALFWAY_ROUND = 20_100_000.0
 # The sphere's distances are off by at most 0.56 %; nearer to the limit the ellipsoid decides.
 _SPHERE_ERROR = 0.01
 _AREAS = ("Polygon", "MultiPolygon")
@@ -172,12 +174,17 @@ def within_distance(lon: Floats, lat: Floats, near: tuple[float, float, float]) 
     inside: Mask = sphere <= metres * (1 - _SPHERE_ERROR)
     unsure = np.flatnonzero(~inside & (sphere <= metres * (1 + _SPHERE_ERROR)))
     if len(unsure):
-        from pyproj import Geod
-
-        here = np.full(len(unsure), at_lon), np.full(len(unsure), at_lat)
-        _, _, exact = Geod(ellps="WGS84").inv(*here, lon[unsure], lat[unsure])
-        inside[unsure] = exact <= metres
+        inside[unsure] = geodesic(lon[unsure], lat[unsure], at_lat, at_lon) <= metres
     return inside
+
+
+def geodesic(lon: Floats, lat: Floats, at_lat: float, at_lon: float) -> Floats:
+    """(N,) metres on the WGS 84 ellipsoid from points to one point (Karney 2013, by pyproj)."""
+    from pyproj import Geod
+
+    here = np.full(len(lon), at_lon), np.full(len(lon), at_lat)
+    _, _, metres = Geod(ellps="WGS84").inv(*here, lon, lat)
+    return np.asarray(metres, np.float64)
 
 
 def within_areas(lon: Floats, lat: Floats, areas: Sequence[shapely.Geometry]) -> Mask:

@@ -70,7 +70,7 @@ class Manifest:
             named[self.graph.path] = self.graph.file
         return named
 
-    def write(self, folder: Path, ready: Callable[[], object] = lambda: None) -> None:
+    def write(self, folder: Path, ready: Callable[[], object] | None = None) -> None:
         """Replace the folder's manifest by this one: the moment of commit.
 
         Args:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ngcg_cli.search.antimeridian import geojson_geometry
 from ngcg_cli.search.extent import Mask
-from ngcg_cli.search.filters import Filters
+from ngcg_cli.search.filters import HALFWAY_ROUND, Filters, geodesic
 from ngcg_cli.search.footprints import areas, exterior
 from ngcg_cli.search.overlap import distinct
 from ngcg_cli.search.snapshot import Snapshot
@@ -113,6 +113,26 @@ def find(
         waiting = np.array(deeper, np.int64)
         k = min(candidates, 4 * k)
     return hits
+
+
+def nearest(view: Snapshot, lat: float, lon: float) -> tuple[Vectors, float] | None:
+    """The vector (dim,) of the tile whose centre is nearest to a point, and metres to it.
+
+    Reads the tables of the tiles that may be the nearest: a search that widens until it finds some.
+    """
+    metres = 1_000.0
+    while view.count:
+        keep = view.allowed(Filters(near=(lat, lon, metres)))
+        rows = np.flatnonzero(keep) if keep is not None else np.empty(0, np.int64)
+        if len(rows):
+            columns = view.columns(rows)
+            away = geodesic(columns.lon, columns.lat, lat, lon)
+            best = int(np.argmin(away))
+            return view.take(rows[best : best + 1])[0], float(away[best])
+        if metres > HALFWAY_ROUND:
+            break
+        metres *= 8
+    return None
 
 
 def _distinct(view: Snapshot, rows: Ints, tiles: Ints, columns: TileColumns, top: int) -> Mask:

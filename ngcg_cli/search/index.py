@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli import items
 from ngcg_cli.errors import TileIndexError, UsageError
-from ngcg_cli.search.blocks import Block, write_segments
-from ngcg_cli.search.files import PARTIAL, check_folder, damaged
-from ngcg_cli.search.filters import NO_FILTERS, Filters
+from ngcg_cli.search.blocks import Block, read_blocks, write_segments
+from ngcg_cli.search.files import PARTIAL, damaged
+from ngcg_cli.search.filters import NO_FILTERS, Filters, check_near
 from ngcg_cli.search.format import MANIFEST, PREVIOUS, VERSION, Manifest
 from ngcg_cli.search.health import checksum_trouble, size_trouble, warning
-from ngcg_cli.search.hits import Hit, find
+from ngcg_cli.search.hits import Hit, find, nearest
 from ngcg_cli.search.lock import LOCK, writer_lock
 from ngcg_cli.search.records import ModelStamp, SegmentRecord, SourceRecord
 from ngcg_cli.search.snapshot import DamagedSegment, Snapshot
+from ngcg_cli.search.sweeping import check_folders, delete, sweep
 from ngcg_cli.search.tiles import TileTable
 from ngcg_cli.search.upkeep import with_graph
+from ngcg_cli.search.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
-_FOLDERS = {"tiles": ".parquet", "vectors": ".npy", "graph": ".hnsw"}
+Found = TypeVar("Found")
 
 
 class TileIndex:
-    """An index folder. Many may read while one writes; readers see the last committed state."""
+    """An index folder, a `Store`. Many may read while one writes; readers see the last state."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.path = folder
         self._view = Snapshot(folder, manifest)
         self._check: Callable[[], None] | None = None
-
-    # --- life ---------------------------------------------------------------------------------
 
     @classmethod
     def create(cls, path: str | Path, model: ModelStamp, *, wait: bool = False) -> TileIndex:
@@ -93,7 +94,7 @@ class TileIndex:
     @staticmethod
     def exists(path: str | Path) -> bool:
         """Whether an index was made here (it may still turn out damaged when opened)."""
-        return (Path(path) / MANIFEST).exists()
+        return os.path.lexists(Path(path) / MANIFEST)
 
     @property
     def model(self) -> ModelStamp:
@@ -167,8 +168,6 @@ class TileIndex:
         """
         return checksum_trouble(self.path, self.manifest.files())
 
-    # --- writing ------------------------------------------------------------------------------
-
     @contextlib.contextmanager
     def writing(self, wait: bool = False) -> Iterator[TileIndex]:
         """Be the index's only writer: starts from the last committed state, clears leftovers.
@@ -187,10 +186,9 @@ class TileIndex:
         with writer_lock(self.path, wait) as check:
             self._check = check
             try:
-                for kind in _FOLDERS:
-                    check_folder(self.path / kind)
+                check_folders(self.path)
                 self._look_again()
-                self._sweep()
+                sweep(self.path, self.manifest.files().keys())
                 yield self
             finally:
                 self._check = None
@@ -212,7 +210,7 @@ class TileIndex:
             block.check(self.model.dim)
         with self.writing():
             manifest = self.manifest
-            written = write_segments(self.path, blocks, manifest.next_name, self._still_ours)
+            written = write_segments(self.path, blocks, manifest.next_name, self._check)
             known = {source.path: source for source in manifest.sources}
             for block, segments in zip(blocks, written, strict=True):
                 path = block.source.path
@@ -221,10 +219,6 @@ class TileIndex:
                 known[path] = _with_segments(block.source, segments)
             next_name = manifest.next_name + len(blocks)
             self._commit(replace(manifest, sources=tuple(known.values()), next_name=next_name))
-
-    def rename(self, old_path: str, record: SourceRecord) -> None:
-        """Give a source another path, time or other facts; its tiles stay. See `rename_all`."""
-        self.rename_all([(old_path, record)])
 
     def rename_all(self, pairs: Iterable[tuple[str, SourceRecord]]) -> None:
         """Replace the records of sources, given by their old paths, in one atomic step.
@@ -246,10 +240,6 @@ class TileIndex:
             )
             if sources != self.manifest.sources:
                 self._commit(replace(self.manifest, sources=sources))
-
-    def remove(self, path: str) -> bool:
-        """Take a source out in one atomic step; False when there is none of that path."""
-        return bool(self.drop([path]))
 
     def drop(self, paths: str | Iterable[str]) -> list[SourceRecord]:
         """Take sources out in one atomic step; returns those that were there."""
@@ -283,19 +273,14 @@ class TileIndex:
         before = self.manifest.files()
         manifest = replace(manifest, version=VERSION)
         try:
-            manifest.write(self.path, self._still_ours)
+            manifest.write(self.path, self._check)
         except BaseException:
             # Should only the last flush have failed, the index is in the new state.
             with contextlib.suppress(TileIndexError):
                 self._look_again()
             raise
         self._show(manifest)
-        self._delete(before.keys() - manifest.files().keys())
-
-    def _still_ours(self) -> None:
-        """Raises TileIndexError once another process may be writing in this one's place."""
-        if self._check is not None:
-            self._check()
+        delete(self.path, before.keys() - manifest.files().keys())
 
     def _show(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
         """Go over to a state, of which it is known that some segments are broken."""
@@ -327,22 +312,6 @@ class TileIndex:
             told = warning(self.manifest, self.broken, fresh)
             logger.warning("%s: %s", self.path, told)
 
-    def _sweep(self) -> None:
-        """Delete what work cut short has left: files of our names that the manifest lacks."""
-        found = {
-            f"{kind}/{file.name}"
-            for kind, suffix in _FOLDERS.items()
-            for file in (self.path / kind).glob("*")
-            if re.fullmatch(rf"({re.escape(PARTIAL)})?[0-9]{{6,15}}{re.escape(suffix)}", file.name)
-        }
-        self._delete(found - self.manifest.files().keys())
-
-    def _delete(self, names: Iterable[str]) -> None:
-        for name in names:
-            # Windows keeps a file that a reader has open: the next writer's sweep gets it.
-            with contextlib.suppress(OSError):
-                (self.path / name).unlink()
-
     @property
     def manifest(self) -> Manifest:
         """The committed state that is shown."""
@@ -352,8 +321,6 @@ class TileIndex:
     def broken(self) -> Mapping[str, str]:
         """Segments that are left out because they are damaged, by name, with the reason."""
         return self._view.broken
-
-    # --- searching ----------------------------------------------------------------------------
 
     def search(
         self,
@@ -392,9 +359,31 @@ class TileIndex:
             raise TileIndexError("a query vector that is not finite", where=self.path)
         if top < 1:
             raise UsageError(f"the best {top} hits", hint="Ask for one or more.")
+        return self._reading(lambda view: find(view, queries, top, filters, exact, keep_overlaps))
+
+    def nearest(self, lat: float, lon: float) -> tuple[Vectors, float] | None:
+        """The vector (dim,) of the tile whose centre is nearest to a point, and metres to it.
+
+        Of several just as near, the first. None where there are no tiles.
+        """
+        check_near((lat, lon, 0.0))
+        return self._reading(lambda view: nearest(view, lat, lon))
+
+    def blocks(self) -> Iterator[Block]:
+        """All that it holds, source by source, as it was committed; damaged tiles are left out."""
+        yield from read_blocks(self._view)
+
+    def describe(self, check: bool = False) -> dict[str, Any]:
+        """The object that `ngcg info --json` prints; see `search.describe`."""
+        from ngcg_cli.search.describe import describe
+
+        return describe(self, check)
+
+    def _reading(self, read: Callable[[Snapshot], Found]) -> Found:
+        """What `read` makes of the committed state, without what of it turns out damaged."""
         while True:
             try:
-                return find(self._view, queries, top, filters, exact, keep_overlaps)
+                return read(self._view)
             except DamagedSegment as error:
                 self._leave_out({error.name: error.reason})
             except FileNotFoundError as error:

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 from ngcg_cli import items
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search.index import TileIndex
+from ngcg_cli.search.store import Store
 
 
-def matching(index: TileIndex, names: str | Iterable[str]) -> list[str]:
+def matching(index: Store, names: str | Iterable[str]) -> list[str]:
     """The paths of the sources that are named, or lie in the folders that are named.
 
     A name is a path as it is stored, or another path to the same place.
@@ -19,7 +19,7 @@ def matching(index: TileIndex, names: str | Iterable[str]) -> list[str]:
     Raises:
         TileIndexError: nothing in the index has that name; near ones are told.
     """
-    paths = [source.path for source in index.manifest.sources]
+    paths = [source.path for source in index.sources()]
     stored = set(paths)
     places = {path: _place(path) for path in paths}
     found: dict[str, None] = {}

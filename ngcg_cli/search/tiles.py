@@ -58,6 +58,12 @@ class TileTable:
     def __len__(self) -> int:
         return len(self.lon)
 
+    @classmethod
+    def empty(cls) -> TileTable:
+        """No tiles."""
+        nothing = np.empty((0, 4))
+        return cls(nothing[:, 0], nothing[:, 0], nothing, nothing.astype(np.int64), [])
+
     def check(self) -> None:
         """Raise ValueError where the columns do not fit together or are no places on the Earth."""
         count = len(self.lon)
