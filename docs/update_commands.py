@@ -1,4 +1,5 @@
-"""Writes each command's `--help` into `docs/commands.md`, between the marks it finds there.
+"""Writes each command's `--help` into `docs/commands.md`, between the marks it finds there, and the
+table of `ngcg train`'s options into `docs/training.md`.
 
 Run it after a change of options: `python docs/update_commands.py`. A test fails when it is due, and
 when a command has no place in the document.
@@ -7,13 +8,17 @@ when a command has no place in the document.
 from __future__ import annotations
 
 import re
+from dataclasses import MISSING
 from pathlib import Path
 
 import typer
 
 from ngcg_cli.app import app
+from ngcg_cli.training.settings import TrainSettings, settings_of
 
 DOCUMENT = Path(__file__).with_name("commands.md")
+TRAINING = Path(__file__).with_name("training.md")
+_TABLE = re.compile(r"(?<=<!-- options -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _MARKED = re.compile(r"<!-- help: (?P<path>[a-z -]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -46,5 +51,20 @@ def updated(document: str, texts: dict[str, str]) -> str:
     return _MARKED.sub(block, document)
 
 
+def with_table(document: str) -> str:
+    """The document with a fresh table of the options of `ngcg train` that have a default."""
+    rows = ["| option | default | source |", "|---|---|---|"]
+    for setting in settings_of(TrainSettings):
+        default, told = setting.default, setting.told
+        if told.shown is None and (default is MISSING or default in (None, (), "auto")):
+            continue  # nothing was chosen
+        if isinstance(default, bool):
+            default = "on" if default else "off"
+        shown = told.shown or (f"{default:g}" if isinstance(default, float) else default)
+        rows.append(f"| `{setting.option}` | {shown} | {told.source} |")
+    return _TABLE.sub("\n".join(rows) + "\n", document)
+
+
 if __name__ == "__main__":
     DOCUMENT.write_text(updated(DOCUMENT.read_text("utf-8"), help_texts()), "utf-8")
+    TRAINING.write_text(with_table(TRAINING.read_text("utf-8")), "utf-8")

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import geopandas
     import numpy as np
 
-    from ngcg_cli.datasets import DataFormat, ImageType
+    from ngcg_cli.choices import DataFormat, ImageType, Protocol
     from ngcg_cli.encoder.precision import PrecisionChoice
-    from ngcg_cli.evaluation.report import Protocol, Report
+    from ngcg_cli.evaluation.report import Report
     from ngcg_cli.training.train import TrainResult
 
 

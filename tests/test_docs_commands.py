@@ -22,6 +22,12 @@ def test_the_document_is_up_to_date(script: dict[str, Any]) -> None:
     assert document == fresh, "run `python docs/update_commands.py`"
 
 
+def test_the_table_of_options_is_up_to_date(script: dict[str, Any]) -> None:
+    document = (DOCS / "training.md").read_text("utf-8")
+    assert document == script["with_table"](document), "run `python docs/update_commands.py`"
+    assert "| `--rank` | 16 | paper |" in document
+
+
 def test_a_command_without_a_place_is_noticed(script: dict[str, Any]) -> None:
     texts = script["help_texts"]()
     document = (DOCS / "commands.md").read_text("utf-8")

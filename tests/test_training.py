@@ -270,8 +270,8 @@ def test_a_broken_image_is_replaced_named_and_counted(
 
 
 def test_batches_do_not_depend_on_who_makes_them(captions: Path, fake_backbone: Path) -> None:
+    from ngcg_cli.choices import AUGMENTATIONS
     from ngcg_cli.datasets import load_pairs
-    from ngcg_cli.training.augment import AUGMENTATIONS
 
     encoder = load_encoder(fake_backbone, "cpu")
     pairs = load_pairs(captions)

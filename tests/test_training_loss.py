@@ -18,9 +18,10 @@ from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.encoder import build_encoder
 from ngcg_cli.errors import UsageError
 from ngcg_cli.training import gradcache
-from ngcg_cli.training.augment import AUGMENTATIONS, augment, check, names_direction
+from ngcg_cli.training.augment import AUGMENTATIONS, augment, names_direction
 from ngcg_cli.training.loss import Temperature, info_nce, pair_keys
 from ngcg_cli.training.sampler import SpreadBatches
+from ngcg_cli.training.settings import in_order
 
 
 def unit(rows: int, dim: int = 8, seed: int = 0) -> Tensor:
@@ -268,7 +269,7 @@ def test_crops_keep_most_of_the_image_and_colours_stay_close() -> None:
 
 def test_augmentations_can_be_switched_off_one_by_one() -> None:
     assert variants("a harbour", count=3, which=())[2].tobytes() == IMAGE.tobytes()
-    assert check(["turn", "flip"]) == ("flip", "turn")
-    assert check([]) == ()
+    assert in_order(["turn", "flip"]) == ("flip", "turn")
+    assert in_order([]) == ()
     with pytest.raises(UsageError, match=r"unknown augmentation blur.*flip, turn, colour, crop"):
-        check(["blur", *AUGMENTATIONS])
+        in_order(["blur", *AUGMENTATIONS])

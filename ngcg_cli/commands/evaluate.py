@@ -7,11 +7,11 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from ngcg_cli.choices import Gallery, Match
+from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol
 from ngcg_cli.commands.options import (
     DeviceOption,
     IndexOption,
@@ -48,14 +48,14 @@ def evaluate(
         ),
     ],
     protocol: Annotated[
-        Literal["auto", "recall", "geotext", "cvg-text", "places"],
+        Protocol,
         typer.Option(
             help="What counts as right; auto goes by the data: places for JSON Lines without "
             "images, recall for others, geotext and cvg-text for those data sets."
         ),
     ] = "auto",
     data_format: Annotated[
-        Literal["auto", "jsonl", "geotext", "cvg-text"],
+        DataFormat,
         typer.Option(help="The format of DATA; auto looks at the content."),
     ] = "auto",
     images: Annotated[
@@ -80,7 +80,7 @@ def evaluate(
         ),
     ] = None,
     image_type: Annotated[
-        Literal["sat", "osm"],
+        ImageType,
         typer.Option(help="Satellite tiles or OpenStreetMap tiles (CVG-Text)."),
     ] = "sat",
     gallery: Annotated[

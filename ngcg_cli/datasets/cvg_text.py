@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ngcg_cli.datasets.pairs import ImageType, Pair
+from ngcg_cli.choices import ImageType
+from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.datasets.text import clean, file_name, shown
 from ngcg_cli.errors import DataError
 

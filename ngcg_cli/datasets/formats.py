@@ -8,8 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ngcg_cli.choices import DataFormat, ImageType
 from ngcg_cli.datasets import cvg_text, geotext, json_lines
-from ngcg_cli.datasets.pairs import DataFormat, ImageType, Pair
+from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.errors import DataError
 
 _EXPECTED = {

@@ -7,10 +7,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-DataFormat = Literal["auto", "jsonl", "geotext", "cvg-text"]
-ImageType = Literal["sat", "osm"]
 
 
 @dataclass(frozen=True, slots=True)

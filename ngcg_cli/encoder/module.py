@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ngcg_cli.choices import Pooling as Pooling
 from ngcg_cli.errors import ModelError
 
-Pooling = Literal["eos", "mean", "query"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 

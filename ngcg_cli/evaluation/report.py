@@ -7,12 +7,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.evaluation.metrics import CONFIDENCE, RESAMPLES, SEED
-
-Protocol = Literal["auto", "recall", "geotext", "cvg-text", "places"]
 
 # The columns of a row of `--per-query`, in order.
 ROW_FIELDS = (

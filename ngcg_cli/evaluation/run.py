@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ngcg_cli.choices import Gallery, Match
+from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol
 from ngcg_cli.datasets import (
     MAX_BROKEN_SHARE,
-    DataFormat,
     ImageFailures,
-    ImageType,
     Pair,
     detect_format,
     drop_missing,
@@ -26,7 +24,7 @@ from ngcg_cli.datasets import (
 from ngcg_cli.errors import UsageError
 from ngcg_cli.evaluation.cvg import cvg_text
 from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions, embed_images
-from ngcg_cli.evaluation.report import Protocol, Report
+from ngcg_cli.evaluation.report import Report
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.progress import Progress
 from ngcg_cli.search import Store, open_index

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from ngcg_cli.errors import UsageError
-
-Augmentation = Literal["flip", "turn", "colour", "crop"]
-AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+from ngcg_cli.choices import AUGMENTATIONS, Augmentation
 
 # A crop keeps at least this share of the area: what the caption names should stay in the picture.
 _CROP_AREA = 0.6
@@ -33,18 +29,6 @@ def names_direction(caption: str) -> bool:
     words change with a quarter turn ("the upper left corner"): the image is left standing.
     """
     return _DIRECTIONS.search(caption) is not None
-
-
-def check(names: Sequence[str]) -> tuple[Augmentation, ...]:
-    """The named augmentations in their fixed order; UsageError for an unknown one."""
-    unknown = sorted(set(names) - set(AUGMENTATIONS))
-    if unknown:
-        raise UsageError(
-            f"unknown augmentation {', '.join(unknown)}",
-            where="--augment",
-            hint=f"Known are {', '.join(AUGMENTATIONS)}, or none.",
-        )
-    return tuple(name for name in AUGMENTATIONS if name in names)
 
 
 def augment(

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ngcg_cli.choices import Augmentation
 from ngcg_cli.datasets import load_image
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.pixels import resize_images
 from ngcg_cli.errors import DataError
-from ngcg_cli.training.augment import Augmentation, augment
+from ngcg_cli.training.augment import augment
 from ngcg_cli.training.loss import pair_keys
 from ngcg_cli.training.sampler import SpreadBatches
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from hashlib import blake2b
-from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ngcg_cli.choices import Direction
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.errors import UsageError
 
-Direction = Literal["symmetric", "text-to-image", "image-to-text"]
 # CLIP's bound: beyond a scale of 100 (a temperature of 0.01) a learned one runs away.
 MAX_SCALE = 100.0
 

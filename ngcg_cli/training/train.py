@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ngcg_cli.choices import TrainPrecision
 from ngcg_cli.datasets import ImageFailures, data_fingerprint, drop_missing, load_pairs
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
@@ -28,11 +29,11 @@ from ngcg_cli.encoder.precision import settle
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.training import gradcache
 from ngcg_cli.training.batches import Batch, PairBatches
-from ngcg_cli.training.course import LoopSettings, TrainPrecision
+from ngcg_cli.training.course import LoopSettings
 from ngcg_cli.training.loop import FitResult, fit
 from ngcg_cli.training.loss import Temperature, gather, info_nce, related
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
-from ngcg_cli.training.settings import LEARNING_RATES, TrainSettings
+from ngcg_cli.training.settings import LEARNING_RATES, Course, TrainSettings, settings_of
 from ngcg_cli.training.state import BEST, LAST, METRICS_FILE, check_out
 from ngcg_cli.training.validation import Recall
 
@@ -183,16 +184,10 @@ class _Run:
         ).to(encoder.device)
         epoch = self.batches.batches_per_epoch
         self.loop = LoopSettings(
+            **{setting.name: getattr(settings, setting.name) for setting in settings_of(Course)},
             steps=settings.steps or max(1, round(settings.epochs * epoch)),
             lr=settings.lr or LEARNING_RATES[encoder.backbone.model_type],
-            warmup=settings.warmup,
-            floor=settings.floor,
-            schedule=settings.schedule,
-            weight_decay=settings.weight_decay,
-            clip=settings.clip,
-            seed=settings.seed,
             precision=self._precision(),
-            log_every=settings.log_every,
             validate_every=settings.validate_every or epoch,
             save_every=settings.save_every or min(epoch, _SAVE_EVERY),
         )
