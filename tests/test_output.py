@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import shapely
+from hit_samples import SQUARE, hit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,24 +20,7 @@ from ngcg_cli.journeys.querying import Answer
 from ngcg_cli.output import hits as output
 from ngcg_cli.output import rows as row_output
 from ngcg_cli.output import terminal
-from ngcg_cli.search import Hit
 from ngcg_cli.search.antimeridian import geojson_geometry
-
-SQUARE = [(10.0, 50.0), (10.0, 49.9), (10.1, 49.9), (10.1, 50.0), (10.0, 50.0)]
-
-
-def hit(rank: int = 1, **changes: Any) -> Hit:
-    values: dict[str, Any] = {
-        "rank": rank,
-        "score": 0.123456789,
-        "lon": 10.123456789,
-        "lat": -0.00000000001,
-        "bbox": (10.0, 49.9, 10.1, 50.0),
-        "source": "/data/a.tif",
-        "window": (0, 224, 224, 100),
-        "footprint": SQUARE,
-    }
-    return Hit(**{**values, **changes})
 
 
 def text(hit_format: Any, *answers: Answer) -> str:

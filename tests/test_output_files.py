@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from fastkml.validator import get_schema_parser
+from hit_samples import hit
 from PIL import Image
 from rasterio.windows import Window
 from samples import Ngcg, write_raster
-from test_output import hit
 
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.journeys.querying import Answer

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from raster_files import UTM, noise, read_all, write
 from rasterio.transform import from_origin
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, Window
 from ngcg_cli.raster import bands as to_rgb
 
-UTM = CRS.from_epsg(32618)
 QUICK = settings(derandomize=True, max_examples=60, deadline=None)
-
-
-def write(path: Path, data: np.ndarray, *, mask=None, colours=None, **profile) -> str:
-    """A GeoTIFF of `data` (bands, h, w), 1 m pixels in UTM unless told otherwise."""
-    options = {
-        "driver": "GTiff",
-        "count": data.shape[0],
-        "height": data.shape[1],
-        "width": data.shape[2],
-        "dtype": data.dtype,
-        "crs": UTM,
-        "transform": from_origin(500_000, 4_650_000, 1, 1),
-        **profile,
-    }
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **options) as out:
-        if colours:
-            out.colorinterp = [ColorInterp[name] for name in colours]
-        out.write(data)
-        if mask is not None:
-            out.write_mask(mask)
-    return str(path)
-
-
-def noise(*shape: int, dtype=np.uint8, low=1, high=250, seed=0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
-
-
-def read_all(path: str, max_side: int | None = None) -> tuple[np.ndarray, float]:
-    with Raster.open(path) as raster:
-        return raster.read(Window(0, 0, raster.width, raster.height), max_side)
 
 
 # Bands

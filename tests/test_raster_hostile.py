@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from raster_cases import spoil_block
+from raster_files import noise, write
 from rasterio.rpc import RPC
-from test_raster import noise, write
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, Window

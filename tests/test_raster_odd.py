@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from raster_cases import entries, plain_rpc, write_kind
+from raster_files import noise, read_all, write
 from rasterio.errors import RasterioError
-from test_raster import noise, read_all, write
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, TileSize, Window

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import range_server
 import rasterio
+from raster_files import noise, write
 from rasterio.enums import Resampling
 from samples import Ngcg
-from test_raster import noise, write
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, Window

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 from raster_cases import generate
+from raster_files import noise, read_all, write
 from rasterio.transform import from_origin
-from test_raster import noise, read_all, write
 
 from ngcg_cli.errors import RasterError, UsageError
 from ngcg_cli.raster import Raster, TileSize, Window, drivers

@@ -1,3 +1,5 @@
+"""The graph: its recall, its upkeep, and when exact search takes its place."""
+
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

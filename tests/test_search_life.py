@@ -1,3 +1,5 @@
+"""Two processes and one index: locks, what readers see, and processes that die while they write."""
+
 import json
 import multiprocessing
 import subprocess

@@ -1,3 +1,5 @@
+"""Overlapping tiles of one place count once."""
+
 from pathlib import Path
 from typing import Any
 
