@@ -45,8 +45,8 @@ def query(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write the hits to a file; its suffix says the format: .jsonl .csv .geojson .kml "
-            ".gpx .gpkg .fgb .parquet.",
+            help="Write the hits to a file; its suffix says the format: .jsonl .csv .geojson .html "
+            ".kml .gpx .gpkg .fgb .parquet.",
         ),
     ] = None,
     crops: Annotated[

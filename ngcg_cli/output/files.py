@@ -50,10 +50,17 @@ def _write_layer(answers: Iterable[Answer], path: Path) -> None:
     write_layer(answers, path)
 
 
+def _write_page(answers: Iterable[Answer], path: Path) -> None:
+    from ngcg_cli.output.page import write_page
+
+    write_page(answers, path)
+
+
 WRITERS: dict[str, Writer] = {
     ".jsonl": partial(_write_text, "jsonl"),
     ".csv": partial(_write_text, "csv"),
     ".geojson": partial(_write_text, "geojson"),
+    ".html": _write_page,
     ".kml": _write_kml,
     ".gpx": _write_gpx,
     ".gpkg": _write_layer,
@@ -61,7 +68,11 @@ WRITERS: dict[str, Writer] = {
     ".parquet": _write_parquet,
 }
 # What of the suffixes is an extra: the module it needs, and the extra's name.
-_EXTRAS = {".gpkg": ("pyogrio", "gis"), ".fgb": ("pyogrio", "gis")}
+_EXTRAS = {
+    ".html": ("js_lib_leaflet", "page"),
+    ".gpkg": ("pyogrio", "gis"),
+    ".fgb": ("pyogrio", "gis"),
+}
 
 
 def check_output(path: Path, hit_format: HitFormat | None = None) -> None:

@@ -54,7 +54,7 @@ def as_geojson(answers: Answers) -> Iterator[str]:
     for query, hits in answers:
         piece = ""
         for hit in hits:
-            piece += separator + _json(_feature(query, hit))
+            piece += separator + _json(feature(query, hit))
             separator = ",\n"
         yield piece
     yield "\n]}\n"
@@ -106,7 +106,8 @@ def write_answers(answers: Answers, hit_format: HitFormat | None, stream: TextIO
         stream.flush()
 
 
-def _feature(query: str, hit: Hit) -> dict[str, Any]:
+def feature(query: str, hit: Hit) -> dict[str, Any]:
+    """A hit as a GeoJSON feature: its footprint, and its fields as properties."""
     return {**hit.__geo_interface__, "properties": hit_record(query, hit)}
 
 

@@ -10,6 +10,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
+from pyproj.enums import TransformDirection
 from pyproj.exceptions import ProjError
 
 from ngcg_cli.errors import RasterError
@@ -116,6 +117,27 @@ class Georeference:
         lon = np.where(outside & np.isfinite(lon), wrapped(lon), lon)
         # Grids with pixel centres on the poles reach half a pixel beyond them.
         return lon, np.where(np.isfinite(lat), np.clip(lat, -90, 90), lat)
+
+    def pixels(self, lon: Floats, lat: Floats, width: int, height: int) -> tuple[Floats, Floats]:
+        """Longitude and latitude to pixel coordinates; NaN where no pixel lies there.
+
+        Args:
+            lon, lat: degrees.
+            width, height: of the raster: of the turns round the Earth, the one that meets it.
+        """
+        if self._geographic:
+            middle = self._transform @ (width / 2, height / 2)
+            lon = middle[0] + _wrapped(lon - middle[0])
+        x, y = self._to_wgs84.transform(lon, lat, direction=TransformDirection.INVERSE)
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        a, b, c, d, e, f = tuple(~self._transform)[:6]
+        with np.errstate(invalid="ignore"):
+            columns, rows = a * x + b * y + c, d * x + e * y + f
+            # Far outside of what it is made for, a projection may lead to some other place.
+            back_lon, back_lat = self.lonlat(columns, rows)
+            astray = np.hypot(_wrapped(back_lon - lon), back_lat - lat) * METRES_PER_DEGREE
+            lost = ~(astray < LOST_M)
+        return np.where(lost, np.nan, columns), np.where(lost, np.nan, rows)
 
     def gsd(self, width: int, height: int) -> tuple[float, float]:
         """Ground sample distance in metres along a row and a column, at the raster's centre.

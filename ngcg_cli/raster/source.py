@@ -199,20 +199,42 @@ class Raster:
         Raises:
             RasterError: the window reaches out of the raster, or a block of it is unreadable.
         """
+        image, valid = self._image(window, max_side)
+        return image, float(valid.mean())
+
+    def read_rgba(self, window: Window, max_side: int | None = None) -> NDArray[np.uint8]:
+        """As `read`, (h, w, 4): pixels without data are transparent."""
+        image, valid = self._image(window, max_side)
+        opacity = Image.fromarray(valid).resize(image.shape[1::-1], Image.Resampling.NEAREST)
+        return np.dstack([image, np.asarray(opacity, np.uint8) * np.uint8(255)])
+
+    def on_map(self, bounds: tuple[float, ...], width: int, height: int) -> NDArray[np.uint8]:
+        """The part of it that lies in a box of the web's map, north up; see `mercator.on_map`."""
+        from ngcg_cli.raster.mercator import on_map
+
+        return on_map(self, self._georeference, bounds, width, height)
+
+    @property
+    def coarsest(self) -> int:
+        """How many of its pixels a pixel of its coarsest overview stands for, along a side."""
+        return max(self._dataset.overviews(1), default=1)
+
+    def _image(self, window: Window, max_side: int | None) -> tuple[NDArray[np.uint8], bands.Mask]:
+        """A window as (h, w, 3), and which pixels hold data; of a palette, at a finer grain."""
         self._check(window)
         shape = _shape(window, max_side)
         if self.empty(window):
-            return np.full((*shape, 3), bands.NEUTRAL, np.uint8), 0.0
+            return np.full((*shape, 3), bands.NEUTRAL, np.uint8), np.zeros(shape, bool)
         with telling(self.path, f"the pixels of window {list(window)} cannot be read"):
             plan = self._plan
             if plan.table is not None:
-                return self._read_palette(window, shape, plan, plan.table)
+                return self._palette_image(window, shape, plan, plan.table)
             values, valid = self._values(plan, window, shape, Resampling.average)
             self._tell_fill(values, valid)
             channels = values if plan.ranges is None else bands.stretch(values, plan.ranges)
             if self._inverted:
                 channels = 255 - channels
-            return bands.compose(channels, valid), float(valid.mean())
+            return bands.compose(channels, valid), valid
 
     def crop(self, window: Window, target: Path) -> None:
         """Write a window as a GeoTIFF of its own: all bands as they are stored, georeferenced.
@@ -237,9 +259,9 @@ class Raster:
                 hint="Windows are [column, row, width, height] in pixels.",
             )
 
-    def _read_palette(
+    def _palette_image(
         self, window: Window, shape: tuple[int, int], plan: _Plan, table: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], float]:
+    ) -> tuple[NDArray[np.uint8], bands.Mask]:
         height, width = shape
         fine = _shape(window, max(shape) * PALETTE_OVERSAMPLING)
         indices, valid = self._values(plan, window, fine, Resampling.nearest)
@@ -249,7 +271,7 @@ class Raster:
         if fine != shape:
             finer = Image.fromarray(image)
             image = np.asarray(finer.resize((width, height), Image.Resampling.BOX))
-        return image, float(valid.mean())
+        return image, valid
 
     @cached_property
     def _plan(self) -> _Plan:
