@@ -170,7 +170,7 @@ def test_a_large_raster_is_sampled_by_a_lattice(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tif", data)
     exact, _ = read_all(path)
     monkeypatch.setattr("ngcg_cli.raster.source.SAMPLE_PIXELS", 1000)
-    monkeypatch.setattr("ngcg_cli.raster.source.LATTICE_SIDE", 16)
+    monkeypatch.setattr("ngcg_cli.raster.sampling.LATTICE_SIDE", 16)
     sampled, _ = read_all(path)
     assert (exact != sampled).any()
     assert np.abs(exact.astype(int) - sampled).max() <= 4

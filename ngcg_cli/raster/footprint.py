@@ -127,7 +127,7 @@ class Georeference:
         """
         if self._geographic:
             middle = self._transform @ (width / 2, height / 2)
-            lon = middle[0] + _wrapped(lon - middle[0])
+            lon = middle[0] + wrapped(lon - middle[0])
         x, y = self._to_wgs84.transform(lon, lat, direction=TransformDirection.INVERSE)
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         a, b, c, d, e, f = tuple(~self._transform)[:6]
@@ -135,7 +135,7 @@ class Georeference:
             columns, rows = a * x + b * y + c, d * x + e * y + f
             # Far outside of what it is made for, a projection may lead to some other place.
             back_lon, back_lat = self.lonlat(columns, rows)
-            astray = np.hypot(_wrapped(back_lon - lon), back_lat - lat) * METRES_PER_DEGREE
+            astray = np.hypot(wrapped(back_lon - lon), back_lat - lat) * METRES_PER_DEGREE
             lost = ~(astray < LOST_M)
         return np.where(lost, np.nan, columns), np.where(lost, np.nan, rows)
 

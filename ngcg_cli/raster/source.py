@@ -20,9 +20,11 @@ from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
+from ngcg_cli.raster.crop import write_crop
 from ngcg_cli.raster.footprint import Footprints, Georeference
 from ngcg_cli.raster.gdal import FAILURES, settings, telling
 from ngcg_cli.raster.opening import open_dataset
+from ngcg_cli.raster.sampling import lattice
 from ngcg_cli.raster.tiles import TileSize, Window
 
 # A window of more blocks is not looked through for whether it is empty.
@@ -33,8 +35,6 @@ SAMPLE_SIDE = 1024
 # A raster without overviews up to this size is sampled throughout; of a larger one, a lattice of
 # windows is read.
 SAMPLE_PIXELS = 4096 * 4096
-LATTICE = 8
-LATTICE_SIDE = 128
 # Of a raster that declares nothing missing, this share of one extreme value is worth a word.
 MUCH_FILL = 0.1
 # A palette's indices cannot be averaged: they are read up to this many times finer, then
@@ -242,17 +242,17 @@ class Raster:
         Raises:
             RasterError: as from `read`, or the file cannot be written.
         """
-        from ngcg_cli.raster.crop import write_crop
-
         self._check(window)
-        with telling(self.path, f"window {list(window)} cannot be copied to {target}"):
-            write_crop(self._dataset, window, target)
+        with (
+            telling(self.path, f"window {list(window)} cannot be copied to {target}"),
+            self._fresh() as dataset,
+        ):
+            write_crop(dataset, window, target)
 
     def _check(self, window: Window) -> None:
         column, row, width, height = window
-        inside = column >= 0 and column + width <= self.width
-        inside = inside and row >= 0 and row + height <= self.height
-        if not inside or width < 1 or height < 1:
+        inside = column >= 0 and row >= 0 and width > 0 and height > 0
+        if not inside or column + width > self.width or row + height > self.height:
             raise RasterError(
                 f"window {tuple(window)} is not within its {self.width} x {self.height} pixels",
                 where=self.path,
@@ -314,7 +314,7 @@ class Raster:
             with suppress(*FAILURES):
                 return [read(whole, _shape(whole, SAMPLE_SIDE))]
         parts, failure = [], None
-        for window in _lattice(self.width, self.height):
+        for window in lattice(self.width, self.height):
             try:
                 parts.append(read(window, (window.height, window.width)))
             except FAILURES as error:
@@ -399,18 +399,3 @@ def _shape(window: Window, max_side: int | None) -> tuple[int, int]:
 
 def _area(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(*window)
-
-
-def _lattice(width: int, height: int) -> list[Window]:
-    """Small windows spread evenly over a raster."""
-    columns = _spread(width)
-    return [
-        Window(column, row, min(LATTICE_SIDE, width), min(LATTICE_SIDE, height))
-        for row in _spread(height)
-        for column in columns
-    ]
-
-
-def _spread(size: int) -> list[int]:
-    room = max(0, size - LATTICE_SIDE)
-    return sorted({room * (2 * step + 1) // (2 * LATTICE) for step in range(LATTICE)})
