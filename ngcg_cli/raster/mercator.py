@@ -12,7 +12,8 @@ from ngcg_cli.errors import RasterError
 from ngcg_cli.raster.tiles import Window
 
 if TYPE_CHECKING:
-    from ngcg_cli.raster.footprint import Floats, Georeference
+    from ngcg_cli.raster.footprint import Georeference
+    from ngcg_cli.raster.outline import Floats
     from ngcg_cli.raster.source import Raster
 
 # x and y of the map's edge, metres.

@@ -30,8 +30,7 @@ from ngcg_cli.raster.tiles import TileSize, Window
 # A window of more blocks is not looked through for whether it is empty.
 EMPTY_BLOCKS = 4096
 
-# The sample that the stretch and the meaning of alpha are taken from.
-SAMPLE_SIDE = 1024
+SAMPLE_SIDE = 1024  # of the sample for the stretch and the meaning of alpha
 # A raster without overviews up to this size is sampled throughout; of a larger one, a lattice of
 # windows is read.
 SAMPLE_PIXELS = 4096 * 4096
