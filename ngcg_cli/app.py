@@ -7,10 +7,13 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 done in part, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -22,6 +25,8 @@ from ngcg_cli.errors import NgcgError
 from ngcg_cli.output import terminal
 
 INTERRUPTED = 130
+# How torch says it, on any device.
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|bad_alloc")
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 # Plain help instead of rich panels: it halves the time `--help` takes and copies well into docs.
@@ -63,7 +68,15 @@ for _name, _function in COMMANDS.items():
 
 def main() -> None:
     """Entry point of `ngcg` and `python -m ngcg_cli`."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # once more, while the first was being told
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        # Python would wait for threads, and tell a further Ctrl-C as a traceback. What was written
+        # is complete: commits are renames.
+        os._exit(status)
+    sys.exit(status)
 
 
 def run(args: Sequence[str]) -> int:
@@ -88,16 +101,68 @@ def run(args: Sequence[str]) -> int:
     except typer.TyperException as error:
         return _failed(_usage_line(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _failed("interrupted", INTERRUPTED)
+        with _deaf_to_interrupts():
+            return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError as error:
         return _flushed(0) if terminal.stdout_is_closed() else _crashed(error)
-    except OSError as error:
-        if error.errno in _DISK_TROUBLE:
-            where = error.filename or "the output"
-            return _failed(f"{where}: cannot be written: {error.strerror}", 1)
-        return _crashed(error)
-    except Exception as error:
-        return _crashed(error)
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of a Rust library is no `Exception`
+        reason = _known_reason(error)
+        return _crashed(error) if reason is None else _failed(reason, 1)
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A second Ctrl-C changes nothing any more."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread: interrupts do not come here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _known_reason(error: BaseException) -> str | None:
+    """What the system or a library refuses, in a line; None for what nobody foresaw."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return _refused(error)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
+        detail = f" ({next(iter(text.splitlines()))})" if text else ""
+        return f"not enough memory{detail}. Try a smaller --batch-size, or free some"
+    if isinstance(error, RuntimeError) and "start new thread" in text:
+        return "the system starts no more threads. Raise its limit (ulimit -u), or run less at once"
+    if isinstance(error, UnicodeEncodeError) and not _is_utf8(error.object):
+        return f"the name {os.fsencode(error.object)!r} is not UTF-8. Rename it"
+    return None
+
+
+def _refused(error: OSError) -> str | None:
+    try:
+        os.getcwd()
+    except OSError:
+        return "the folder that you are in is gone. Change to another one (cd)"
+    where = None if error.filename is None else os.fsdecode(error.filename)
+    if error.errno in _DISK_TROUBLE:
+        return f"{where or 'the output'}: cannot be written: {error.strerror}"
+    if where is None or error.strerror is None:
+        return None
+    if not _is_utf8(where):
+        return f"{where}: {error.strerror}. The name is not UTF-8: rename it"
+    return f"{where}: {error.strerror}"
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a name can be written as UTF-8: bytes that are none come as half characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flushed(status: int) -> int:
@@ -118,7 +183,7 @@ def _failed(line: str, status: int) -> int:
     return _flushed(status)
 
 
-def _crashed(error: Exception) -> int:
+def _crashed(error: BaseException) -> int:
     told = " ".join(f"{type(error).__name__}: {error}".split())
     hint = "" if terminal.is_verbose() else "; run again with -v for the traceback"
     return _failed(f"internal error, {told}{hint}", 1)

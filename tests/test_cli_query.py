@@ -106,8 +106,69 @@ def test_stdin_lines_that_are_not_utf8_are_named(ask: Ngcg) -> None:
     assert "line 2" in outcome.err
 
 
+BOM = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f"{BOM}a pond\n{BOM}a road\n".encode(),  # two files joined
+        f"{BOM}a pond\r\na road\r\n".encode("utf-16-le"),
+        f"{BOM}a pond\na road".encode("utf-16-be"),
+        f"{BOM}a pond\na road\n".encode("utf-32-le"),
+        b"a pond\ra road\r",
+        b"\r\r\na pond\n\ra road\r\n\r",
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000])
+def test_a_list_is_read_whatever_wrote_it(data: bytes, piece: int) -> None:
+    from ngcg_cli.journeys.lines import LineReader
+
+    class Stream(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            return super().read1(piece)
+
+    reader = LineReader(Stream(data))
+    assert [text for block in reader for text in block] == ["a pond", "a road"]
+    assert reader.unreadable == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("a pond\na road\n".encode("utf-16-be"), "NUL characters: it is UTF-16"),
+        (b"a pond\0a road\0", "separated by NUL"),
+        (f"{BOM}a pond\n\ud800".encode("utf-16-le", "surrogatepass"), "damaged after line"),
+        (b"a pond " * 200_000, "longer than"),
+    ],
+)
+def test_what_is_no_list_of_questions_is_refused_in_a_line(
+    ask: Ngcg, data: bytes, told: str
+) -> None:
+    outcome = ask("-", "-k", "1", stdin=data)
+    assert outcome.status == 1
+    assert "standard input" in outcome.err
+    assert told in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_nothing_found_says_why(ask: Ngcg) -> None:
+    best = ask("a pond", "-k", "1").rows[0]
+    lat, lon = best["lat"], best["lon"]
+    swapped = ask("a pond", "--near", f"{lon},{lat}", "--within", "900")
+    assert (swapped.status, swapped.out, swapped.err.count("\n")) == (0, "", 1)
+    assert f"--near {lat:g},{lon:g} --within 900 would match" in swapped.err
+    assert "none of 32 tiles passes --near" in swapped.err
+    assert "the index covers -74." in swapped.err
+    box = f"{lat - 1},{lon - 1},{lat + 1},{lon + 1}"
+    assert "swapped?" in ask("-", "--bbox", box, stdin=b"a pond\na road\n").err
+    elsewhere = ask("-", "--bbox", "1,2,3,4", stdin=b"a pond\na road\n")
+    assert (elsewhere.status, elsewhere.out, elsewhere.err.count("\n")) == (0, "", 1)
+    assert "swapped" not in elsewhere.err
+
+
 def test_a_typed_line_is_answered_before_the_next(town: Path) -> None:
-    from ngcg_cli.journeys.querying import LineReader
+    from ngcg_cli.journeys.lines import LineReader
 
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb", buffering=0) as keyboard:

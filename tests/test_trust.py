@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+from index_edits import manifest_of, rewrite
 from samples import Ngcg
 
 
@@ -17,9 +17,9 @@ def stranger(town: Path, tmp_path: Path) -> Path:
 
 
 def _names(index: Path, model: str) -> None:
-    manifest = json.loads((index / "manifest.json").read_text())
+    manifest = manifest_of(index)
     manifest["model"]["name"] = model
-    (index / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(index, manifest)
 
 
 def test_a_received_index_asks_for_its_model_once(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from ngcg_cli.commands.options import (
     PrecisionOption,
 )
 from ngcg_cli.errors import UsageError
+from ngcg_cli.plain import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def parse_views(text: str) -> tuple[str, ...]:
 
 
 def evaluate(
+    ctx: typer.Context,
     data: Annotated[
         Path,
         typer.Argument(
@@ -179,15 +180,23 @@ def evaluate(
             intervals=ci,
             progress=progress,
         )
+    if outcome.report.protocol != "places" and _was_typed(ctx, "index"):
+        logger.warning("--index %s is not looked at: only the places protocol asks an index", index)
     if per_query is not None:
         write_rows(outcome.report, per_query)
     if as_json:
-        typer.echo(json.dumps(outcome.report.figures, allow_nan=False))
+        typer.echo(json_text(outcome.report.figures))
     else:
         _print_table(outcome.report.figures)
     if outcome.unreadable:
         _name_unreadable(outcome.unreadable)
         raise typer.Exit(3)
+
+
+def _was_typed(ctx: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line itself, not in the environment."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _print_table(figures: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from ngcg_cli.commands.options import (
     JsonOption,
 )
 from ngcg_cli.journeys import defaults
+from ngcg_cli.plain import json_text
 
 
 def index(
@@ -133,7 +133,7 @@ def index(
         )
     log_summary(report)
     if as_json:
-        typer.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        typer.echo(json_text(report.as_json()))
     failed = report.count("failed")
     if failed or report.partly:
         raise typer.Exit(1 if failed == len(report.sources) else 3)

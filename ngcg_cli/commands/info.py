@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from ngcg_cli.commands.options import IndexOption, JsonOption
 from ngcg_cli.errors import TileIndexError
+from ngcg_cli.plain import json_text
 
 
 def info(
@@ -34,7 +34,7 @@ def info(
     from ngcg_cli.search import open_index
 
     report = open_index(index).describe(check)
-    typer.echo(json.dumps(report, ensure_ascii=False) if as_json else info_text(report), nl=as_json)
+    typer.echo(json_text(report) if as_json else info_text(report), nl=as_json)
     damaged = report["health"]["damaged"]
     if damaged:
         more = f" and {len(damaged) - 1:,} more" if len(damaged) > 1 else ""

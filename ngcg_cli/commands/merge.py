@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from ngcg_cli.commands.options import JsonOption
 from ngcg_cli.errors import UsageError
+from ngcg_cli.plain import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -50,4 +50,4 @@ def merge(
         logger.warning("%s: kept from %s, left out of %s", double["path"], double["kept"], left)
     logger.info("%s: sources: %d; tiles: %s", out, report.sources, f"{report.tiles:,}")
     if as_json:
-        typer.echo(json.dumps(vars(report), ensure_ascii=False))
+        typer.echo(json_text(vars(report)))

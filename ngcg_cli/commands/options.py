@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,6 +64,10 @@ JsonOption = Annotated[
 ]
 
 
+#: Names of options and arguments that are texts, as they may be more than a path.
+_PATHS = ("model", "sources", "index")
+
+
 def _be_verbose(value: bool) -> None:
     if value:
         terminal.configure(verbose=True)
@@ -87,6 +92,16 @@ QuietOption = Annotated[
 ]
 
 
+def _at_home(name: str, value: Any) -> Any:
+    """Paths with `~` expanded: a shell leaves it alone after `=`, and a variable never met one."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_at_home(name, item) for item in value)
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))
+    # Texts that may be paths; a question keeps its tilde.
+    return os.path.expanduser(value) if name in _PATHS and isinstance(value, str) else value
+
+
 def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command `-v/--verbose` and `-q/--quiet`, so that they work after its name too."""
     common = [
@@ -100,7 +115,7 @@ def with_common_options(function: Callable[..., None]) -> Callable[..., None]:
     def command(*args: Any, **kwargs: Any) -> None:
         for option in common:  # their callbacks have done the work already
             kwargs.pop(option.name)
-        function(*args, **kwargs)
+        function(*args, **{name: _at_home(name, value) for name, value in kwargs.items()})
 
     signature = inspect.signature(function, eval_str=True)
     parameters = [*signature.parameters.values(), *common]

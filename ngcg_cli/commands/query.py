@@ -111,12 +111,15 @@ def query(
         raise UsageError("give either TEXT or --image FILE", hint="See 'ngcg query --help'.")
     if text is not None and not text.strip():
         raise UsageError("TEXT is empty", hint='Say what to look for: ngcg query "a harbour".')
+    if text == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed", hint="Send it one question a line.")
     if (near is None) != (within is None):
         raise UsageError("--near and --within go together", hint="Give both or none.")
     if within is not None and not 0 < within < float("inf"):
         raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
 
-    from ngcg_cli.journeys.querying import Finder, LineReader, read_photo
+    from ngcg_cli.journeys.lines import LineReader
+    from ngcg_cli.journeys.querying import Finder, read_photo
     from ngcg_cli.output.delivery import Delivery
 
     delivery = Delivery(hit_format, output, crops)

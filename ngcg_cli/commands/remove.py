@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ngcg_cli.commands.options import IndexOption, JsonOption
+from ngcg_cli.plain import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -53,4 +53,4 @@ def remove(
     if as_json:
         removed = [{"path": source.path, "tiles": source.tiles} for source in gone]
         report = {"index": str(index), "removed": removed, "tiles": opened.tile_count}
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json_text(report))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, get_origin
@@ -11,6 +10,7 @@ from typing import Annotated, Any, get_origin
 import typer
 
 from ngcg_cli.commands.options import DeviceOption, JsonOption, ModelOption
+from ngcg_cli.plain import json_text
 from ngcg_cli.training.settings import Setting, TrainSettings, settings_of
 
 
@@ -38,7 +38,7 @@ def train(*, as_json: bool, **settings: Any) -> None:
         "%s: done after %d steps; use it with --model %s", chosen.out, result.steps, chosen.out
     )
     if as_json:
-        typer.echo(json.dumps(result.as_json(), ensure_ascii=False))
+        typer.echo(json_text(result.as_json()))
     if result.broken:
         logger.warning("%d images could not be read", len(result.broken))
         raise typer.Exit(3)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.evaluation.metrics import CONFIDENCE, RESAMPLES, SEED
+from ngcg_cli.plain import csv_line, json_text
 
 # The columns of a row of `--per-query`, in order.
 ROW_FIELDS = (
@@ -73,12 +72,12 @@ def write_rows(report: Report, path: Path) -> None:
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() == ".csv":
-                table = csv.DictWriter(file, ROW_FIELDS, lineterminator="\n")
-                table.writeheader()
-                table.writerows(report.rows())
+                file.write(csv_line(ROW_FIELDS))
+                for row in report.rows():
+                    file.write(csv_line(map(row.get, ROW_FIELDS)))
             else:
                 for row in report.rows():
-                    file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+                    file.write(json_text(row) + "\n")
         partial.replace(path)
     except OSError as error:
         raise NgcgError(f"cannot be written: {error.strerror}", where=path) from error

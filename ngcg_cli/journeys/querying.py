@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ngcg_cli.journeys.model import load_model, refuse_other_name
+from ngcg_cli.journeys.nothing import why_nothing
 from ngcg_cli.search import Filters, Hit, open_index
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from ngcg_cli.encoder.precision import PrecisionChoice
 
 logger = logging.getLogger(__name__)
-
-# Queries embedded together when that many are waiting: enough for full batches of like length,
-# few enough that hits keep coming.
-BLOCK = 256
-READ_BYTES = 1 << 16
 # What a search is told that is no filter.
 _HOW = ("top", "exact", "keep_overlaps")
 
@@ -63,6 +59,7 @@ class Finder:
         self._device = device
         self._precision = precision
         self._asked = asked
+        self._told_of_nothing = False
         refuse_other_name(model, self.index)
 
     @cached_property
@@ -84,46 +81,10 @@ class Finder:
         filters = {**self._asked, **asked}
         how = {name: filters.pop(name) for name in _HOW if name in filters}
         found = self.index.search(vectors, filters=Filters(**filters), **how)
+        if not self._told_of_nothing and not all(found):
+            self._told_of_nothing = True  # the filters are the same for the others
+            logger.warning("%s", why_nothing(self.index, Filters(**filters)))
         return (Answer(name, hits) for name, hits in zip(names, found, strict=True))
-
-
-class LineReader:
-    """Queries from a stream, one a line, in blocks of what is there already.
-
-    A line typed at a terminal is answered at once; lines that wait in a pipe are answered together.
-    Blank lines are passed over; lines that are not UTF-8 are named and counted in `unreadable`.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.unreadable = 0
-
-    def __iter__(self) -> Iterator[list[str]]:
-        number = 0
-        rest = b""
-        while True:
-            # At most one read of the system: it waits for the first byte, not for a full buffer.
-            piece = self._stream.read1(READ_BYTES)  # type: ignore[attr-defined]
-            lines = (rest + piece).split(b"\n")
-            rest = lines.pop() if piece else b""
-            texts = []
-            for line in lines:
-                number += 1
-                text = self._decoded(line, number)
-                if text:
-                    texts.append(text)
-            for start in range(0, len(texts), BLOCK):
-                yield texts[start : start + BLOCK]
-            if not piece:
-                return
-
-    def _decoded(self, line: bytes, number: int) -> str:
-        try:
-            return line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError as error:
-            self.unreadable += 1
-            logger.error("standard input, line %d: not UTF-8 (%s); left out", number, error.reason)
-            return ""
 
 
 def read_photo(path: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from ngcg_cli.errors import NgcgError, RasterError, UsageError
 from ngcg_cli.output.beside import beside
 from ngcg_cli.output.hits import hit_record
 from ngcg_cli.output.pictures import Pictures, encoded
+from ngcg_cli.plain import json_text
 from ngcg_cli.raster import Window
 
 if TYPE_CHECKING:
@@ -96,4 +96,4 @@ class Crops:
         except OSError as error:
             raise NgcgError(f"cannot be written: {error.strerror}", where=png) from error
         record = {**hit_record(query, hit), "tif": tif.name, "png": png.name}
-        listed.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        listed.write(json_text(record) + "\n")

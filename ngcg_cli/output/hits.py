@@ -6,14 +6,12 @@ have 7 decimals (a centimetre), scores 6.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from ngcg_cli.output import terminal
 from ngcg_cli.output.formats import HitFormat
+from ngcg_cli.plain import csv_line, harmless, json_text
 from ngcg_cli.search.hits import degrees
 
 if TYPE_CHECKING:
@@ -37,14 +35,14 @@ def hit_record(query: str, hit: Hit) -> dict[str, Any]:
 def as_jsonl(answers: Answers) -> Iterator[str]:
     """One JSON object a line, a query's hits together."""
     for query, hits in answers:
-        yield "".join(_json(hit_record(query, hit)) + "\n" for hit in hits)
+        yield "".join(json_text(hit_record(query, hit)) + "\n" for hit in hits)
 
 
 def as_csv(answers: Answers) -> Iterator[str]:
     """A header line, then a line a hit."""
-    yield _csv_line(CSV_FIELDS)
+    yield csv_line(CSV_FIELDS)
     for query, hits in answers:
-        yield "".join(_csv_line(_flat(query, hit)) for hit in hits)
+        yield "".join(csv_line(_flat(query, hit)) for hit in hits)
 
 
 def as_geojson(answers: Answers) -> Iterator[str]:
@@ -54,7 +52,7 @@ def as_geojson(answers: Answers) -> Iterator[str]:
     for query, hits in answers:
         piece = ""
         for hit in hits:
-            piece += separator + _json(feature(query, hit))
+            piece += separator + json_text(feature(query, hit))
             separator = ",\n"
         yield piece
     yield "\n]}\n"
@@ -116,20 +114,8 @@ def _flat(query: str, hit: Hit) -> list[Any]:
     return [query, hit.rank, f"{hit.score:.6f}", *places, hit.source, *hit.window]
 
 
-def _csv_line(values: Iterable[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
 def _plain(text: str) -> Any:
     """Text as it is: nothing in it is markup, and control characters stay harmless."""
     from rich.text import Text
 
-    return Text(
-        "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    )
+    return Text(harmless(text))

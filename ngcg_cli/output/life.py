@@ -7,6 +7,7 @@ from typing import Any
 
 from ngcg_cli.output import terminal
 from ngcg_cli.output.rows import as_table
+from ngcg_cli.plain import harmless
 
 
 def info_text(report: Mapping[str, Any]) -> str:
@@ -32,7 +33,7 @@ def info_text(report: Mapping[str, Any]) -> str:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(harmless(value)))
     rows = [_row(source) for source in report["sources"]]
     return terminal.rendered(table) + (f"\n{as_table(rows)}" if rows else "")
 

@@ -6,6 +6,7 @@ import os
 from typing import Any, Self
 
 from ngcg_cli.output import terminal
+from ngcg_cli.plain import harmless
 from ngcg_cli.progress import Progress
 
 _SOURCE_WIDTH = 32
@@ -49,7 +50,7 @@ class LiveProgress(Progress):
     def at(self, source: str) -> None:
         """Shows the source in work, by the last part of its name."""
         if self._bar is not None:
-            name = os.path.basename(source.rstrip("/")) or source
+            name = harmless(os.path.basename(source.rstrip("/")) or source)
             short = name if len(name) <= _SOURCE_WIDTH else f"…{name[1 - _SOURCE_WIDTH :]}"
             self._bar.update(self._task, source=short)
 

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from ngcg_cli.output import terminal
 from ngcg_cli.output.formats import RowFormat
+from ngcg_cli.plain import csv_line, harmless, json_text
 
 Row = Mapping[str, Any]
 
 
 def as_jsonl(rows: Sequence[Row]) -> str:
     """One JSON object a line."""
-    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    return "".join(json_text(row) + "\n" for row in rows)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
     """A header line, then a line a row; missing values are empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns = _columns(rows)
+    return csv_line(columns) + "".join(csv_line(map(row.get, columns)) for row in rows)
 
 
 def as_table(rows: Sequence[Row]) -> str:
@@ -76,4 +71,4 @@ def _shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}" if isinstance(value, float) else harmless(value)

@@ -12,6 +12,8 @@ import sys
 import traceback
 from typing import Any
 
+from ngcg_cli.plain import harmless, harmless_lines
+
 _logger = logging.getLogger("ngcg_cli")
 
 # Read when GDAL and the model libraries are first used: they would write to stderr on their own.
@@ -31,7 +33,7 @@ class _StderrHandler(logging.Handler):
             head = "ngcg: warning: " if record.levelno == logging.WARNING else "ngcg: "
             if not record.name.startswith("ngcg_cli"):
                 head += f"{record.name}: "
-            print(head + " ".join(record.getMessage().split()), file=sys.stderr)
+            print(head + harmless(" ".join(record.getMessage().split())), file=sys.stderr)
         except BrokenPipeError:
             pass  # nobody listens
         except Exception:
@@ -88,7 +90,7 @@ def shows_progress() -> bool:
 def error(line: str, with_traceback: bool = True) -> None:
     """Writes the one line that tells a failure; with `-v` the current traceback before it."""
     if with_traceback and is_verbose() and sys.exc_info()[0] is not None:
-        print(traceback.format_exc(), end="", file=sys.stderr)
+        print(harmless_lines(traceback.format_exc()), end="", file=sys.stderr)
     _logger.error(line)
 
 
