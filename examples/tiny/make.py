@@ -41,7 +41,7 @@ from ngcg_cli.encoder.convnet import ConvInternVLConfig, ConvTower, ConvTowerCon
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.course import LoopSettings
-from ngcg_cli.training.loop import fit
+from ngcg_cli.training.loop import Run
 
 #: How often the student's tower sees each photograph: as it is, and as turned crops. After two
 #: views the student knew those by heart and ranked photographs in others much worse.
@@ -108,17 +108,17 @@ def main(
         save_every=50,
         validate_every=200,
     )
-    fit(
+    Run(
         lesson,
         batches,
         step,
         settings,
         out / "run",
-        validate=lambda module, step: _validate(encoder, val, val_tokens),
-        save=lambda module, folder, figures: _save(encoder, folder, figures),
+        validate=lambda: _validate(encoder, val, val_tokens),
+        save=lambda folder, figures: save_checkpoint(encoder, folder, {"metrics": figures}),
         resume=True,
         identity={"tiles": recipe.tiles},
-    )
+    ).go()
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((out / "run/last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(out / "run/last"))
@@ -280,10 +280,6 @@ def _validate(encoder: Encoder, val: Part, tokens: np.ndarray) -> dict[str, floa
         for k, value in figures[direction].items()
     }
     return {**named, "mean": figures["mean"]}
-
-
-def _save(encoder: Encoder, folder: Path, figures: dict[str, float]) -> None:
-    save_checkpoint(encoder, folder, {"metrics": figures})
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ngcg_cli import __version__
+from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.encoder import Encoder, assemble
 from ngcg_cli.encoder.lora import (
     ADAPTER_CONFIG,
@@ -67,7 +68,7 @@ def load_encoder(
 
     Args:
         name_or_path: a named backbone, a hub id of a supported architecture, a model directory,
-            or a checkpoint that training wrote.
+            a checkpoint that training wrote, or the folder of a run, whose best is taken.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         pooling: for a backbone that states none; by default what `ngcg.json` says, else `eos`.
         trainable: for training: nothing is frozen, and a LoRA checkpoint's adapter is left
@@ -97,13 +98,14 @@ def load_encoder(
 def _loaded(
     name: str, place: torch.device, pooling: Pooling | None, trainable: bool, dtype: torch.dtype
 ) -> Encoder:
-    folder = Path(name).expanduser()
+    given = Path(name).expanduser()
+    folder = given if name in BACKBONES else _best_inside(given)
     if (folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
         held = dtype if trainable else torch.float32
         encoder = _load_adapted(name, folder, held, trainable=trainable)
     else:
-        source = resolve(name)
+        source = resolve(name if folder == given else str(folder))
         _require_model(source.folder)
         encoder = _load_named(source, pooling, dtype)
     encoder.module.to(place)
@@ -111,6 +113,14 @@ def _loaded(
         encoder.module.to(dtype).requires_grad_(False)
     encoder.module.eval()
     return encoder
+
+
+def _best_inside(folder: Path) -> Path:
+    """The best checkpoint, else the last, of a run's folder that is no checkpoint itself (yet)."""
+    for inner in (folder, folder / "best", folder / "last"):
+        if any((inner / name).is_file() for name in (ADAPTER_CONFIG, "config.json")):
+            return inner
+    return folder
 
 
 def _dtype(precision: Precision) -> torch.dtype:
