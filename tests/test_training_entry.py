@@ -126,7 +126,9 @@ def test_the_start_is_measured_and_before_and_after_are_told(
     words = [*options(fake_backbone, "run"), "--val", data, "--tuning", "full", "--lr", "1e-3"]
     outcome = ngcg("train", data, *words, "--steps", 3)
     assert outcome.status == 0
-    first, *_, last = [json.loads(line) for line in Path("run/metrics.jsonl").open()]
+    first, *_, last = [
+        json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()
+    ]
     assert first["step"] == 0
     assert "loss" not in first
     measured = ngcg("eval", data, "--model", fake_backbone, "--no-cache", "--json").rows[0]
@@ -142,7 +144,7 @@ def test_shuffled_batches_hold_a_place_twice_and_count_it_as_a_negative(
     write(data, [f"pond {n}" for n in range(4)], place="the one place")
     outcome = ngcg("train", data, *options(fake_backbone, "run"), "--batches", "shuffle")
     assert "no negatives" not in outcome.err
-    (row,) = (json.loads(line) for line in Path("run/metrics.jsonl").open())
+    (row,) = (json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines())
     assert row["loss"] > 0.1
     stamp = json.loads(Path("run/ngcg.json").read_text())
     assert stamp["training"]["batches"] == "shuffle"
