@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ngcg_cli.choices import Pooling as Pooling
+from ngcg_cli.encoder.stamp import POOLINGS
 from ngcg_cli.errors import ModelError
-
-POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
 @dataclass(frozen=True)

@@ -284,7 +284,7 @@ def embed(
     """
     from ngcg_cli.encoder.streams import encode_batches, share
 
-    streams, size = share(encoder.device, batch_size)
+    streams, size = share(encoder.engine.streams(), batch_size)
     waiting: deque[Chunk] = deque()
 
     def hand_on_whole() -> None:
@@ -306,7 +306,9 @@ def embed(
 
     with (
         closing(batches()) as filled,
-        closing(encode_batches(encoder.encode_batch, filled, streams)) as embedded,
+        closing(
+            encode_batches(encoder.encode_batch, filled, streams, encoder.engine.enter_stream)
+        ) as embedded,
     ):
         for owners, vectors in embedded:
             for chunk, vector in zip(owners, vectors, strict=True):
