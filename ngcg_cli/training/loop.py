@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
@@ -72,15 +72,25 @@ class Interrupted(NgcgError):
     exit_code = 130
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, weight_decay: float, rates: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """AdamW's groups: matrices decay; biases, norm gains, scales and temperatures do not.
 
     The convention of GPT-2 and CLIP trainers: what has fewer than two dimensions is left alone.
+
+    Args:
+        module: what is trained.
+        weight_decay: of what decays.
+        rates: by a part of parameters' names, their learning rate as a `share` of the others'.
     """
-    learning = list(trainable(module).values())
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in trainable(module).items():
+        share = next((rate for part, rate in (rates or {}).items() if part in name), 1.0)
+        groups.setdefault((share, parameter.ndim < 2), []).append(parameter)
     return [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+        {"params": groups[key], "weight_decay": 0.0 if key[1] else weight_decay, "share": key[0]}
+        for key in sorted(groups, key=lambda key: (-key[0], key[1]))
     ]
 
 
@@ -111,6 +121,7 @@ class Run:
         save: `save(folder, figures)` writes the model there, whole or not at all.
         resume: go on from the state in `out`; without one the run starts at step 0.
         identity: JSON values that a resumed run must share with the first (data, loss, model).
+        rates: see `parameter_groups`; a resumed run must share them, too.
         workers: processes that make batches ahead of the model; 0 makes them in this one.
         progress: is told how far the run is.
     """
@@ -126,6 +137,7 @@ class Run:
     save: Save | None = None
     resume: bool = False
     identity: dict[str, Any] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
     workers: int = 0
     progress: Progress = field(default_factory=Progress)
 
@@ -135,7 +147,7 @@ class Run:
         self.parameters = trainable(self.module)
         if not self.parameters:
             raise UsageError("nothing to train: every parameter is frozen", where="training")
-        groups = parameter_groups(self.module, self.settings.weight_decay)
+        groups = parameter_groups(self.module, self.settings.weight_decay, self.rates)
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=self.settings.betas)
         self.average = (
             {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -143,6 +155,8 @@ class Run:
             else None
         )
         self.identity = {**self.settings.course(), **self.identity}
+        if self.rates:
+            self.identity["rates"] = dict(self.rates)
         self.done = 0
         self.window: dict[str, float] = {}  # sums since the last line of metrics.jsonl
         self.found = FitResult(0)
@@ -215,7 +229,7 @@ class Run:
         seed_step(self.settings.seed, self.done, self.rank)
         rate = self.settings.rate(self.done)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         figures = dict(self.step(self.module, batch))
         if self.many:
