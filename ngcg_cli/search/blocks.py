@@ -12,8 +12,7 @@ import numpy.typing as npt
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.extent import extent
 from ngcg_cli.search.files import Writer, write_all
-from ngcg_cli.search.format import file_name
-from ngcg_cli.search.records import MAX_SEGMENT, SegmentRecord, SourceRecord
+from ngcg_cli.search.records import MAX_SEGMENT, SegmentRecord, SourceRecord, file_name
 from ngcg_cli.search.snapshot import Snapshot
 from ngcg_cli.search.tiles import TileColumns, TileTable, read_geometry, write_table
 from ngcg_cli.search.vectors import write_vectors

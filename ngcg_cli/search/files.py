@@ -66,6 +66,8 @@ def file_size(folder: Path, name: str) -> int:
         TileIndexError: it is no regular file, or lies behind a link.
     """
     path = folder / name
+    if path.parent != folder:
+        check_folder(path.parent)
     try:
         facts = os.lstat(path)
     except FileNotFoundError:
@@ -93,8 +95,6 @@ def open_inside(folder: Path, name: str, size: int | None = None) -> io.Buffered
         TileIndexError: it is something else, of another size, or cannot be read.
     """
     path = folder / name
-    if path.parent != folder:
-        check_folder(path.parent)
     file_size(folder, name)  # opening a device may already do something
     try:
         descriptor = os.open(path, os.O_RDONLY | _NO_LINK)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from ngcg_cli.errors import TileIndexError
@@ -24,7 +24,6 @@ from ngcg_cli.search.records import (
     ModelStamp,
     SegmentRecord,
     SourceRecord,
-    Tuning,
 )
 
 MANIFEST = "manifest.json"
@@ -94,7 +93,7 @@ class Manifest:
         previous = folder / PREVIOUS
         with contextlib.suppress(OSError):  # a help for a day that may never come
             previous.unlink(missing_ok=True)
-            os.link(folder / MANIFEST, previous, follow_symlinks=False)
+            os.link(folder / MANIFEST, previous)
         data = body + _end(body)
         write_beside(folder / MANIFEST, lambda file: file.write(data), ready)
 
@@ -143,11 +142,6 @@ class Manifest:
             raise _damaged(path, reason[:200]) from error
 
 
-def file_name(number: int) -> str:
-    """The name of the file of that number, without its ending."""
-    return f"{number:06d}"
-
-
 def _end(body: bytes) -> bytes:
     """What stands behind the rest of a manifest: its checksum, and the closing brace."""
     return _SUM + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
@@ -172,8 +166,7 @@ def _kinds(cls: type) -> dict[str, tuple[type, ...]]:
 
 
 _KINDS: dict[Any, dict[str, tuple[type, ...]]] = {
-    cls: _kinds(cls)
-    for cls in (FileRecord, ModelStamp, SegmentRecord, SourceRecord, Tuning, GraphRecord)
+    cls: _kinds(cls) for cls in (FileRecord, ModelStamp, SegmentRecord, SourceRecord, GraphRecord)
 }
 
 
@@ -254,17 +247,25 @@ def _box(edges: Any) -> tuple[float, ...] | None:
     return tuple(float(edge) for edge in edges)
 
 
-def _graph(data: Any) -> GraphRecord:
+def _graph(data: Any) -> GraphRecord | None:
     segments = []
     for name, tiles in _list(data["segments"]):
         if type(name) is not str or type(tiles) is not int or tiles < 1:
             raise ValueError("a graph of odd segments")
         segments.append((name, tiles))
-    tuning = data.get("tuning")
+    ef = data.get("ef")
+    if "ef" not in data:
+        # Before format 3 the breadth stood among other measurements, if there were any.
+        old = data.get("tuning")
+        if old is None:
+            return None  # built anew by the next writer
+        ef = old["ef"]
+    if type(ef) not in (int, NoneType):
+        raise ValueError(f"a graph with the ef {ef!r:.40}")
     return _record(
         GraphRecord,
-        data,
+        {name: value for name, value in data.items() if name != "tuning"},
         segments=tuple(segments),
         file=_record(FileRecord, data["file"]),
-        tuning=None if tuning is None else _record(Tuning, tuning),
+        ef=ef,
     )

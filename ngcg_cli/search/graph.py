@@ -1,8 +1,9 @@
 """The HNSW graph: a cache over the vectors, for many queries against many tiles.
 
 What hnswlib does not keep, is kept here: its file tells neither dimension nor space and is loaded
-whatever it holds, so it is loaded only when its checksum is the recorded one; its `knn_query`
-raises where it finds fewer than k, so k is clamped and the caller falls back to exact search.
+whatever it holds, so it is loaded only when its checksum is the recorded one and every number in it
+that hnswlib follows is in range; its `knn_query` raises where it finds fewer than k, so k is
+clamped and the caller falls back to exact search.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search.files import FileRecord, write_beside
+from ngcg_cli.search.files import FileRecord, open_inside, write_beside
+from ngcg_cli.search.graph_file import EF_CONSTRUCTION, M, check_graph
 from ngcg_cli.search.ranking import top_k
-from ngcg_cli.search.records import GraphRecord, Tuning
+from ngcg_cli.search.records import GraphRecord
 from ngcg_cli.search.tiles import Ints
 from ngcg_cli.search.vectors import Vectors
 
@@ -30,10 +32,6 @@ MIN_TILES = 100_000
 MAX_K = 1024
 # Rebuilt, not updated, when more of it than this is of segments that are gone.
 MAX_DEAD = 0.2
-# Measured anew when it has grown by more than this.
-MAX_GROWTH = 0.1
-# One that was measured to be of no use is tried again at so many times the size, or a part of it.
-RETRY = 2.0
 
 # What a graph must find of the ten exact ranks: a little more than the 0.99 that is promised.
 TARGET = 0.995
@@ -42,14 +40,6 @@ RANKS = 10
 DEPTH = 56
 # Queries that a graph is measured with: 2,560 ranks tell 0.995 from 0.99.
 PROBES = 256
-# The last queries asked, with which a graph is tried before it is used: texts may lie otherwise.
-RECENT = 32
-
-# A sparser graph (16, 64) is built in half the time, but levels off at 0.976 of what captions ask
-# of a million vectors grown from real ones, however broad the search; this one finds 0.9955 in a
-# fiftieth of exact search's time (docs/performance.md).
-_M = 24
-_EF_CONSTRUCTION = 200
 
 
 class Graph:
@@ -67,9 +57,11 @@ class Graph:
         try:
             if not cls.sound(folder, record):
                 return None
+            with open_inside(folder, record.path, record.file.bytes) as file:
+                check_graph(file, record.dim, record.count)
             index = hnswlib.Index(space="ip", dim=record.dim)
             index.load_index(str(folder / record.path), max_elements=max(record.count, room_for))
-        except (OSError, RuntimeError):
+        except (OSError, ValueError, RuntimeError, TileIndexError):
             return None
         if index.get_current_count() != record.count:
             return None
@@ -89,7 +81,7 @@ class Graph:
         import hnswlib
 
         index = hnswlib.Index(space="ip", dim=dim)
-        index.init_index(max_elements=room_for, M=_M, ef_construction=_EF_CONSTRUCTION)
+        index.init_index(max_elements=room_for, M=M, ef_construction=EF_CONSTRUCTION)
         return cls(index, 0)
 
     def add(self, blocks: Iterable[Vectors], progress: Callable[[int], object] | None) -> None:
@@ -100,8 +92,8 @@ class Graph:
             if progress:
                 progress(len(vectors))
 
-    def save(self, folder: Path, path: str) -> FileRecord:
-        """Save beside, flush, move into place: hnswlib itself writes straight to the name."""
+    def save(self, folder: Path, path: str, ready: Callable[[], object] | None) -> FileRecord:
+        """Save as `files.write_beside` does: hnswlib itself writes straight to the name."""
 
         def write(file: Any) -> None:
             # hnswlib opens the (still empty) file by its name, and does not tell a full disk.
@@ -109,7 +101,7 @@ class Graph:
             if Path(file.name).stat().st_size != self._index.index_file_size():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        return write_beside(folder / path, write)
+        return write_beside(folder / path, write, ready)
 
     def drop(self, labels: Ints) -> None:
         """Never again find these labels; they still lead to others."""
@@ -164,33 +156,22 @@ def fit(tree: Graph, queries: Vectors, worst: Vectors, limit: float, ef: int = D
         ef = ef * 4 // 3
 
 
-def tune(
-    tree: Graph,
-    probes: Vectors,
-    blocks: Callable[[], Iterable[tuple[Ints, Vectors]]],
-    load: float,
-) -> Tuning:
-    """Measure what the graph needs and costs, and what exact search costs.
+def breadth(
+    tree: Graph, probes: Vectors, blocks: Callable[[], Iterable[tuple[Ints, Vectors]]]
+) -> int | None:
+    """The least breadth (`ef`) with which a graph finds enough; None where none is cheaper.
 
     Args:
         tree: the graph.
-        probes: (Q, dim), Q > 1, queries to measure with.
-        blocks: all of the graph's vectors, as `ranking.top_k` takes them.
-        load: seconds to load the graph.
+        probes: (Q, dim) queries to measure with.
+        blocks: all of the graph's vectors, as `ranking.top_k` takes them, which gives the truth
+            and, one query at a time, the limit of what a query may cost.
     """
-    times = []
-    for queries, repeats in ((probes[:1], 3), (probes, 1)):
-        spent = []
-        for _ in range(repeats):  # the first also fetches the vectors from disk
-            began = time.process_time()
-            _, scores = top_k(queries, blocks(), DEPTH)
-            spent.append(time.process_time() - began)
-        times.append(min(spent))
-    score = max(0.0, (times[1] - times[0]) / (len(probes) - 1))
-    scan = max(0.0, times[0] - score)
-    found = fit(tree, probes, scores[:, RANKS - 1], limit=scan + score)
-    ef, recall, query = found or (None, 0.0, 0.0)
-    return Tuning(tree.count, ef, recall, load, query, scan, score)
+    _, scores = top_k(probes, blocks(), RANKS)
+    began = time.process_time()
+    top_k(probes[:1], blocks(), DEPTH)
+    found = fit(tree, probes, scores[:, -1], limit=time.process_time() - began)
+    return found.ef if found else None
 
 
 def probes_between(vectors: Vectors) -> Vectors:

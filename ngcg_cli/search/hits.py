@@ -13,6 +13,7 @@ from ngcg_cli.search.extent import Mask
 from ngcg_cli.search.filters import HALFWAY_ROUND, Filters, geodesic
 from ngcg_cli.search.footprints import areas, exterior
 from ngcg_cli.search.overlap import distinct
+from ngcg_cli.search.ranker import Ranker
 from ngcg_cli.search.snapshot import Snapshot
 from ngcg_cli.search.tiles import Ints, TileColumns
 from ngcg_cli.search.vectors import Vectors
@@ -79,6 +80,7 @@ def degrees(value: float) -> float:
 
 def find(
     view: Snapshot,
+    ranker: Ranker,
     queries: Vectors,
     top: int,
     filters: Filters,
@@ -100,7 +102,7 @@ def find(
         deeper: list[int] = []
         step = max(1, _MAX_RANKED // k)
         for part in (waiting[i : i + step] for i in range(0, len(waiting), step)):
-            rows, scores = view.rank(queries[part], k, keep, exact)
+            rows, scores = ranker.rank(queries[part], k, keep, exact)
             tiles = np.unique(rows[rows >= 0])
             columns = view.columns(tiles)
             kept = rows >= 0

@@ -22,6 +22,7 @@ from ngcg_cli.search.format import MANIFEST, PREVIOUS, VERSION, Manifest
 from ngcg_cli.search.health import checksum_trouble, size_trouble, warning
 from ngcg_cli.search.hits import Hit, find, nearest
 from ngcg_cli.search.lock import LOCK, writer_lock
+from ngcg_cli.search.ranker import Ranker
 from ngcg_cli.search.records import ModelStamp, SegmentRecord, SourceRecord
 from ngcg_cli.search.snapshot import DamagedSegment, Snapshot
 from ngcg_cli.search.sweeping import check_folders, delete, sweep
@@ -40,6 +41,7 @@ class TileIndex:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.path = folder
         self._view = Snapshot(folder, manifest)
+        self._ranker = Ranker(self._view)
         self._check: Callable[[], None] | None = None
 
     @classmethod
@@ -262,7 +264,7 @@ class TileIndex:
         with self.writing():
             while True:
                 try:
-                    manifest = with_graph(self._view, progress)
+                    manifest = with_graph(self._view, progress, self._check)
                     break
                 except DamagedSegment as error:
                     self._leave_out({error.name: error.reason})
@@ -283,11 +285,12 @@ class TileIndex:
         delete(self.path, before.keys() - manifest.files().keys())
 
     def _show(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
-        """Go over to a state, of which it is known that some segments are broken."""
+        """Go over to a state; some of its segments may be known to be broken."""
         known = {**self.broken, **(broken or {})}
         named = {segment.name for segment in manifest.segments}
         broken = {name: reason for name, reason in known.items() if name in named}
         self._view = Snapshot(self.path, manifest, broken)
+        self._ranker = Ranker(self._view)
 
     def _look_again(self) -> None:
         """Go over to the last committed state, without what of it is missing or cut short."""
@@ -359,13 +362,12 @@ class TileIndex:
             raise TileIndexError("a query vector that is not finite", where=self.path)
         if top < 1:
             raise UsageError(f"the best {top} hits", hint="Ask for one or more.")
-        return self._reading(lambda view: find(view, queries, top, filters, exact, keep_overlaps))
+        return self._reading(
+            lambda view: find(view, self._ranker, queries, top, filters, exact, keep_overlaps)
+        )
 
     def nearest(self, lat: float, lon: float) -> tuple[Vectors, float] | None:
-        """The vector (dim,) of the tile whose centre is nearest to a point, and metres to it.
-
-        Of several just as near, the first. None where there are no tiles.
-        """
+        """The vector (dim,) of the tile nearest to a point, and metres to it; None without."""
         check_near((lat, lon, 0.0))
         return self._reading(lambda view: nearest(view, lat, lon))
 

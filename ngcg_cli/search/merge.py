@@ -12,10 +12,9 @@ from typing import Any
 
 from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.search.files import PARTIAL, flush_folder, unwritable
-from ngcg_cli.search.format import file_name
 from ngcg_cli.search.index import TileIndex
 from ngcg_cli.search.lock import LOCK, writer_lock
-from ngcg_cli.search.records import SegmentRecord, SourceRecord
+from ngcg_cli.search.records import SegmentRecord, SourceRecord, file_name
 
 
 @dataclass

@@ -128,36 +128,6 @@ class SourceRecord:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """What a graph needs and costs, as measured on this index when the graph was written.
-
-    All times are processor seconds, which a busy machine does not spoil.
-
-    Attributes:
-        count: vectors in the graph then.
-        ef: breadth of its search (HNSW's ef) for `graph.DEPTH` ranks; None when none was found
-            that is both right often enough and cheaper than exact search.
-        recall: share of the `graph.RANKS` best that it then found.
-        load: seconds to load the graph.
-        query: seconds for a query by the graph.
-        scan: seconds of exact search for going through the vectors once, however many the queries.
-        score: seconds of exact search for each query on top.
-    """
-
-    count: int
-    ef: int | None
-    recall: float
-    load: float
-    query: float
-    scan: float
-    score: float
-
-    def exact_seconds(self, queries: int, tiles: int) -> float:
-        """What exact search of so many tiles costs."""
-        return tiles / self.count * (self.scan + queries * self.score)
-
-
-@dataclass(frozen=True)
 class GraphRecord:
     """The HNSW graph: labels 0..count-1 run through `segments` in order.
 
@@ -167,7 +137,8 @@ class GraphRecord:
 
     Attributes:
         segments: (name, tiles) of each segment in the graph, in label order.
-        tuning: None for a graph by an ngcg that did not measure; it is not searched.
+        ef: breadth of its search that was measured to find enough of `graph.DEPTH` ranks; None
+            where no such breadth costs less than exact search: then it is not searched.
     """
 
     name: str
@@ -175,10 +146,14 @@ class GraphRecord:
     count: int
     segments: tuple[tuple[str, int], ...]
     file: FileRecord
-    tuning: Tuning | None = None
+    ef: int | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if self.ef is not None and not 1 <= self.ef < 1 << 20:
+            raise ValueError(f"a graph with the ef {self.ef}")
+        if not 1 <= self.dim <= MAX_DIM or 4 * self.dim * self.count > self.file.bytes:
+            raise ValueError("a graph of more vectors than its bytes hold")
         if self.count != sum(tiles for _, tiles in self.segments):
             raise ValueError("the graph's count is not that of its segments")
 
@@ -186,6 +161,11 @@ class GraphRecord:
     def path(self) -> str:
         """Where it lies, from the index folder."""
         return f"graph/{self.name}.hnsw"
+
+
+def file_name(number: int) -> str:
+    """The name of the file of that number, without its ending."""
+    return f"{number:06d}"
 
 
 def instant(text: str) -> datetime:

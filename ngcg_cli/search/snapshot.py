@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ngcg_cli.errors import TileIndexError
-from ngcg_cli.search import graph
 from ngcg_cli.search.extent import Mask, meets
 from ngcg_cli.search.filters import Filters
 from ngcg_cli.search.format import Manifest
-from ngcg_cli.search.graph import Graph
-from ngcg_cli.search.ranking import merge, top_k
-from ngcg_cli.search.records import GraphRecord, SegmentRecord, Tuning
+from ngcg_cli.search.records import GraphRecord, SegmentRecord
 from ngcg_cli.search.tiles import Ints, TileColumns, read_geometry
 from ngcg_cli.search.vectors import BLOCK_ROWS, Vectors, read_vectors
 
@@ -46,6 +43,7 @@ class Snapshot:
     ) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.dim = manifest.model.dim
         self.broken = dict(broken or {})
         sound = [
             (number, segment)
@@ -59,10 +57,6 @@ class Snapshot:
         self._starts = np.cumsum([0, *sizes])
         self.count = int(self._starts[-1])
         self._columns: dict[int, TileColumns] = {}
-        self._graph: tuple[Graph, int, Ints, Mask] | None = None
-        self._graph_failed = False
-        self._lost = 0.0  # processor seconds that a loaded graph would have saved so far
-        self._recent = np.empty((0, manifest.model.dim), np.float32)
 
     def segment_of(self, rows: Ints) -> Ints:
         """(N,) number of each row's segment."""
@@ -123,7 +117,7 @@ class Snapshot:
     def vectors(self, segment: SegmentRecord) -> Vectors:
         """The (tiles, dim) vectors of a segment; mapped from disk when more than a block."""
         with _of(segment):
-            return read_vectors(self.folder, segment, self.manifest.model.dim)
+            return read_vectors(self.folder, segment, self.dim)
 
     def blocks(self, keep: Mask | None = None) -> Iterator[tuple[Ints, Vectors]]:
         """(rows, vectors) of all tiles, or of those kept, in blocks of about BLOCK_ROWS."""
@@ -150,67 +144,12 @@ class Snapshot:
 
     def take(self, rows: Ints) -> Vectors:
         """The vectors (len(rows), dim) of some tiles, in the order asked."""
-        taken = np.empty((len(rows), self.manifest.model.dim), np.float32)
+        taken = np.empty((len(rows), self.dim), np.float32)
         segment_of = self.segment_of(rows)
         for number in np.unique(segment_of).tolist():
             mine = segment_of == number
             taken[mine] = self.vectors(self.segments[number])[rows[mine] - self._starts[number]]
         return taken
-
-    def rank(
-        self, queries: Vectors, k: int, keep: Mask | None = None, exact: bool = False
-    ) -> tuple[Ints, Vectors]:
-        """The k best tiles for each query, as `ranking.top_k` gives them.
-
-        Exact unless there is a graph and it costs less, by what was measured when it was built:
-        then what the graph holds is approximate, and what it does not hold (yet) is exact.
-        """
-        self._recent = np.concatenate([self._recent, queries[-graph.RECENT :]])[-graph.RECENT :]
-        if not exact:
-            ranking = self._rank_by_graph(queries, k, keep)
-            if ranking:
-                return ranking
-        return top_k(queries, self.blocks(keep), k)
-
-    def _rank_by_graph(
-        self, queries: Vectors, k: int, keep: Mask | None
-    ) -> tuple[Ints, Vectors] | None:
-        record = self.manifest.graph
-        tuning = record.tuning if record else None
-        if not record or not tuning or tuning.ef is None or self._graph_failed:
-            return None
-        kept = self.count if keep is None else int(keep.sum())
-        # The graph knows no filter: it is asked for more, and half as many again to be safe.
-        depth = k if keep is None else -(-3 * k * self.count // (2 * kept))
-        stretch = max(1.0, depth / graph.DEPTH)
-        saved = tuning.exact_seconds(len(queries), kept) - len(queries) * tuning.query * stretch
-        if depth > min(graph.MAX_K, record.count) or saved <= 0:
-            return None
-        if not self._graph:
-            # Loading pays once exact searches have cost as much: at most twice the best there is.
-            self._lost += saved
-            if self._lost < tuning.load:
-                return None
-            self._graph = self._load_graph(record, tuning)
-            if not self._graph:
-                self._graph_failed = True
-                return None
-        tree, ef, row_of, missing = self._graph
-        found = tree.search(queries, depth, int(ef * stretch))
-        if not found:
-            return None
-        rows, scores = row_of[found[0]], found[1]
-        scores[(rows < 0) if keep is None else ~keep[rows] | (rows < 0)] = -np.inf
-        rows[scores == -np.inf] = -1
-        short = np.flatnonzero((rows >= 0).sum(axis=1) < k)
-        rankings = [(rows, scores)]
-        lacking = missing if keep is None else missing & keep
-        if lacking.any():
-            rankings.append(top_k(queries, self.blocks(lacking), k))
-        rows, scores = merge(*rankings, k=k)
-        if len(short):
-            rows[short], scores[short] = top_k(queries[short], self.blocks(keep), k)
-        return rows, scores
 
     def rows_of(self, record: GraphRecord) -> Ints:
         """(count,) the row of each label of a graph; -1 where its segment is gone."""
@@ -223,30 +162,6 @@ class Snapshot:
                 row_of[label : label + tiles] = np.arange(start, start + tiles)
             label += tiles
         return row_of
-
-    def _load_graph(
-        self, record: GraphRecord, tuning: Tuning
-    ) -> tuple[Graph, int, Ints, Mask] | None:
-        """The graph, its ef, the row of each of its labels (-1: gone), and the rows it lacks.
-
-        None when it is of no use: too much of it is gone or missing, it is not the file that was
-        written, or it does not find what the last queries should find.
-        """
-        row_of = self.rows_of(record)
-        missing = np.ones(self.count, bool)
-        missing[row_of[row_of >= 0]] = False
-        dead = np.flatnonzero(row_of < 0)
-        if len(dead) > graph.MAX_DEAD * record.count or missing.mean() >= 0.5:
-            return None
-        tree = Graph.load(self.folder, record) if record.dim == self.manifest.model.dim else None
-        if not tree:
-            return None
-        tree.drop(dead)
-        held = self.blocks(~missing if missing.any() else None)
-        _, scores = top_k(self._recent, held, graph.RANKS)
-        limit = tuning.scan + tuning.score
-        found = graph.fit(tree, self._recent, scores[:, -1], limit, tuning.ef or graph.DEPTH)
-        return (tree, found.ef, row_of, missing) if found else None
 
 
 @contextlib.contextmanager

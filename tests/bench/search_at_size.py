@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from ngcg_cli.search import graph
+from ngcg_cli.search import graph, graph_file
 from ngcg_cli.search.graph import Graph
+from ngcg_cli.search.graph_file import check_graph
 from ngcg_cli.search.ranking import top_k
 from ngcg_cli.search.records import GraphRecord
 from ngcg_cli.search.vectors import BLOCK_ROWS, Vectors
@@ -167,18 +168,24 @@ def measure(kind: str, tree: Graph, vectors: Vectors, folder: Path) -> dict[str,
     """Everything about one size, but the building."""
     size, k = len(vectors), 10
     files: list[Any] = []
-    saving = seconds(lambda: files.append(tree.save(folder, "graph/000001.hnsw")))
+    saving = seconds(lambda: files.append(tree.save(folder, "graph/000001.hnsw", None)))
     record = GraphRecord("000001", DIM, size, (("000000", size),), files[0])
     load = seconds(lambda: Graph.load(folder, record))
+    with (folder / record.path).open("rb") as file:
+        check = seconds(lambda: check_graph(file, DIM, size))
+    digest = seconds(lambda: Graph.sound(folder, record))
     rows = np.random.default_rng(0).permutation(size)[: 3 * graph.PROBES]
     probes = graph.probes_between(vectors[rows])
     began = time.process_time()
-    tuning = graph.tune(tree, probes, lambda: blocks(vectors), load)
+    best = graph.breadth(tree, probes, lambda: blocks(vectors))
     row: dict[str, Any] = {
         "save_s": saving,
         "bytes": files[0].bytes,
         "tuning_s": time.process_time() - began,
-        "tuning": vars(tuning),
+        "ef": best,
+        "load_s": load,
+        "check_s": check,
+        "digest_s": digest,
         "curves": {},
     }
     for name, queries in queries_for(kind, vectors).items():
@@ -188,7 +195,7 @@ def measure(kind: str, tree: Graph, vectors: Vectors, folder: Path) -> dict[str,
         while ef < min(size, 8000):
             efs.append(ef)
             ef *= 2
-        for ef in sorted({*efs, tuning.ef or graph.DEPTH}):
+        for ef in sorted({*efs, best or graph.DEPTH}):
             began = time.process_time()
             # One at a time, as they come to a service.
             found = [tree.search(query[None], graph.DEPTH, ef) for query in queries]
@@ -196,7 +203,7 @@ def measure(kind: str, tree: Graph, vectors: Vectors, folder: Path) -> dict[str,
             scores = np.concatenate([answer[1][:, :k] for answer in found if answer])
             recall = float((scores >= exact[:, -1:] - 1e-6).mean())
             curve.append({"ef": ef, "recall10": recall, "ms": 1000 * spent / len(queries)})
-            if recall > 0.999 and ef >= (tuning.ef or 0):
+            if recall > 0.999 and ef >= (best or 0):
                 break
         row["curves"][name] = curve
     one, many = queries[:1], queries[:64]
@@ -219,7 +226,7 @@ def run(kind: str, sizes: list[int], out: Path) -> None:
                 print(f"{kind} {tree.count} {built:.0f} s", flush=True)
             tree._index.set_num_threads(1)
             row = {"data": kind, "size": size, "build_s": built}
-            row |= {"m": graph._M, "ef_construction": graph._EF_CONSTRUCTION}
+            row |= {"m": graph_file.M, "ef_construction": graph_file.EF_CONSTRUCTION}
             row |= measure(kind, tree, vectors[:size], Path(folder))
             if size == max(sizes):
                 row["add_1000_s"] = add(tree, vectors[size : size + 1000])
@@ -235,8 +242,8 @@ def at_target(row: dict[str, Any], kind: str) -> dict[str, float]:
     The last point, where none is.
     """
     curve: list[dict[str, float]] = row["curves"][kind]
-    if row["tuning"]["ef"]:
-        return next(point for point in curve if point["ef"] == row["tuning"]["ef"])
+    if row["ef"]:
+        return next(point for point in curve if point["ef"] == row["ef"])
     return next((point for point in curve if point["recall10"] >= 0.99), curve[-1])
 
 
@@ -244,7 +251,7 @@ def used(row: dict[str, Any]) -> str:
     """Whether ngcg uses a graph for one query at a time, and why not."""
     if row["size"] < graph.MIN_TILES:
         return "no: few tiles"
-    if row["tuning"]["ef"]:
+    if row["ef"]:
         return "yes"
     best = max(point["recall10"] for point in row["curves"]["between"])
     return "no: recall too low" if best < graph.TARGET else "no: exact costs less"
@@ -262,11 +269,11 @@ def tables(rows: list[dict[str, Any]]) -> str:
         "|---|---:|---:|---|---:|---:|---:|---:|",
     ]
     for row in rows:
-        tuning, point = row["tuning"], at_target(row, "held")
+        point = at_target(row, "held")
         costs.append(
             f"| {row['data']} | {row['size']:,} | {row['numpy_ms']:.2f} | {row['exact_ms']:.2f} | "
             f"{row['exact_batch_ms']:.2f} | {point['ms']:.2f} | "
-            f"{row['numpy_ms'] / point['ms']:.1f} | {row['build_s']:.1f} | {tuning['load']:.2f} | "
+            f"{row['numpy_ms'] / point['ms']:.1f} | {row['build_s']:.1f} | {row['load_s']:.2f} | "
             f"{row['bytes'] / 1e6:.0f} |"
         )
         recalls = [f"{at_target(row, kind)['recall10']:.4f}" for kind in row["curves"]]
@@ -334,8 +341,6 @@ def main() -> None:
     parser.add_argument("--data", choices=[*KINDS, "real-like"], default="clustered")
     parser.add_argument("--pairs", type=Path, help="images and captions, for real-like data")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--m", type=int, help="links of a vector, instead of ngcg's own choice")
-    parser.add_argument("--ef-construction", type=int, help="likewise")
     parser.add_argument("--plot", type=Path, help="draw the results here, and measure nothing")
     args = parser.parse_args()
     if args.plot:
@@ -350,8 +355,6 @@ def main() -> None:
             parser.error("--data real-like takes --pairs")
         images, TEXTS[args.data] = embed(args.pairs)
         KINDS[args.data] = Grown(images).chunk
-    graph._M = args.m or graph._M
-    graph._EF_CONSTRUCTION = args.ef_construction or graph._EF_CONSTRUCTION
     run(args.data, sorted(args.sizes), args.out)
 
 
