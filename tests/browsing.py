@@ -46,6 +46,14 @@ class Tab:
         self.trouble.append(f"dialog {dialog.message}")
         dialog.dismiss()
 
+    def until(self, script: str, seconds: float = 30) -> None:
+        """Waits until JavaScript is true; asked from outside, so no policy forbids it."""
+        for _ in range(int(seconds * 10)):
+            if self.page.evaluate(script):
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"not within {seconds:g} s: {script}")
+
     def middle(self, selector: str) -> tuple[float, float]:
         """Where the middle of an element is, in pixels of the window."""
         box = self.page.locator(selector).bounding_box()

@@ -18,6 +18,7 @@ import pytest
 import rasterio
 from fastkml.validator import get_schema_parser
 from hit_samples import hit
+from hostile import HOSTILE
 from PIL import Image
 from rasterio.windows import Window
 from samples import Ngcg, write_raster
@@ -37,19 +38,6 @@ ANSWERS = [
     ),
     Answer("<b>&amp; ü\x00\x1b\ud800", [hit(1, source="/data/<img src=x onerror=alert(1)>.tif")]),
 ]
-# Texts that are wrong in some format, in a question and in a name.
-HOSTILE = [
-    "<img src=x onerror=alert(1)>",
-    "]]></value></Data><script>alert(1)</script>",
-    "<!--", "--><x", "<![CDATA[", "]]>", "&", "&amp;", "&#0;", "&#x1b;", "&xxe;",
-    '<!DOCTYPE k [<!ENTITY x SYSTEM "file:///etc/passwd">]>&x;',
-    "'; DROP TABLE hits; --", '"', "'", '"" onload="alert(1)', "\\", "\\u003c/script>",
-    "\x00", "a\x00b", "\x07\x08", "\x1b[2J", "\x7f", "\x85", "\ufffe", "\uffff", "\ud800",
-    "\udcff.tif", "\u202eexe.tif", "\u2028", "\u2029", "\r\n\r\n", "\ufeff",
-    "$[description]", "{{7*7}}", "${x}", "%s%n", "=1+1", "@SUM(A1)", "../../../etc/passwd",
-    "/dev/null", "file:///etc/passwd", "http://127.0.0.1:9/x", "javascript:alert(1)",
-    "data:text/html,<script>", "a" * 5000, "🛰" * 500, "\N{COMBINING ACUTE ACCENT}" * 200, " ", "\t",
-]  # fmt: skip
 
 
 def written(folder: Path, suffix: str, answers: list[Answer]) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from browsing import Browser, chromium
+from hit_samples import hit
+from hostile import HOSTILE
 from samples import Ngcg, write_raster
-from test_output import hit
-from test_output_files import HOSTILE
 
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.journeys.querying import Answer
@@ -157,7 +157,7 @@ def test_page_opens_from_disk_and_asks_nobody(
     write_page([Answer("a harbour", hits), Answer("a road", hits[::-1])], path)
     with browser.tab(path) as tab:
         page = tab.page
-        page.wait_for_function(
+        tab.until(
             "[...document.images].length >= 3 && [...document.images].every(i => i.naturalWidth)"
         )
         assert page.locator(".card").count() == page.locator(".pin").count() == 3
@@ -209,7 +209,7 @@ def test_page_fits_a_phone_and_follows_the_readers_light(
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
         assert tab.middle("#map")[1] < tab.middle("#hit-0")[1]
         tab.page.mouse.wheel(0, 900)  # the map stays in view
-        tab.page.wait_for_function("scrollY > 100")
+        tab.until("scrollY > 100")
         assert tab.page.locator("#map").bounding_box()["y"] == pytest.approx(0, abs=1)
         paper, ink = tab.page.evaluate(
             "['backgroundColor', 'color'].map((name) => getComputedStyle(document.body)[name]"

@@ -17,7 +17,7 @@
   };
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const map = L.map("map", {
-    zoomSnap: 0.25, minZoom: 1, maxZoom: 22, worldCopyJump: false,
+    zoomSnap: live ? 1 : 0.25, minZoom: 1, maxZoom: 22, worldCopyJump: false,
     zoomAnimation: !still, fadeAnimation: !still, markerZoomAnimation: !still,
   });
   map.attributionControl.setPrefix("Leaflet");

@@ -1,0 +1,1 @@
+"""`ngcg serve`: the page of hits, alive, and the same answers as JSON."""

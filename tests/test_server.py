@@ -1,0 +1,381 @@
+"""`ngcg serve`: what it answers, to whom, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from browsing import Browser, chromium
+from hostile import HOSTILE
+from PIL import Image
+from samples import Ngcg, write_raster
+from starlette.testclient import TestClient
+
+from ngcg_cli.app import run
+from ngcg_cli.search import TileIndex
+from ngcg_cli.server.app import MAX_WAITING, application
+from ngcg_cli.server.desk import Desk
+from ngcg_cli.server.guarding import allowed_host
+from ngcg_cli.server.heat import heat
+from ngcg_cli.server.running import _listening
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, town: Path) -> Path:
+    """A copy of the town's index, to be written to."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(town / "index", folder / "index")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def desk(place: Path) -> Desk:
+    model = TileIndex.open(place / "index").model.name
+    return Desk(place / "index", model, "cpu")
+
+
+@pytest.fixture(scope="module")
+def client(desk: Desk) -> Iterator[TestClient]:
+    with TestClient(application(desk, HOST), base_url=f"http://{HOST}:8765") as opened:
+        yield opened
+
+
+def picture(response: Any) -> np.ndarray:
+    assert response.status_code == 200, response.text
+    return np.asarray(Image.open(io.BytesIO(response.content)).convert("RGBA"))
+
+
+def test_query_answers_what_the_command_prints(client: TestClient, ask: Ngcg) -> None:
+    box = "-74.02,40,-74,41"
+    for more, options in (
+        ({}, ()),
+        ({"k": 3}, ("-k", 3)),
+        ({"bbox": box}, ("--bbox", box)),
+        ({"near": "40.7096,-74.017", "within": 100}, ("--near", "40.7096,-74.017",
+                                                      "--within", 100)),
+    ):  # fmt: skip
+        answer = client.get("/api/query", params={"q": "a pond", **more})
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("application/geo+json")
+        printed = ask("a pond", "--format", "geojson", *options).out
+        assert answer.json() == json.loads(printed)
+
+
+def test_info_numbers_the_sources(client: TestClient, town: Path) -> None:
+    info = client.get("/api/info").json()
+    paths = {source["path"] for source in info["sources"]}
+    assert {str(town / "a.tif"), str(town / "b.tif")} <= paths
+    assert len({source["number"] for source in info["sources"]}) == len(info["sources"])
+    assert info["tiles"] == sum(source["tiles"] for source in info["sources"])
+
+
+def test_the_api_is_described(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["openapi"].startswith("3.1")
+    hit = client.get("/api/query", params={"q": "a pond", "k": 1}).json()["features"][0]
+    answer = described["paths"]["/api/query"]["get"]["responses"]["200"]["content"]
+    feature = answer["application/geo+json"]["schema"]["properties"]["features"]["items"]
+    properties = feature["properties"]["properties"]
+    assert set(properties["required"]) <= set(hit["properties"])
+    for parameter in described["paths"]["/api/query"]["get"]["parameters"]:
+        value = {"q": "b", "k": 1, "bbox": "-75,40,-74,41", "near": "40,-74", "within": 5}
+        name = parameter["name"]
+        if name in value:
+            asked = {"q": "a", name: value[name]}
+            asked |= {"near": "40,-74", "within": 5} if name in ("near", "within") else {}
+            assert client.get("/api/query", params=asked).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("", "q is missing"),
+        ("q=", "q is missing"),
+        ("q=a&q=b", "twice"),
+        ("q=a&k=0", "whole number from 1"),
+        ("q=a&k=1e3", "whole number"),
+        ("q=a&k=201", "to 200"),
+        ("q=a&k=%C2%B2", "whole number"),
+        ("q=a&bbox=1,2,3", "not 4 numbers"),
+        ("q=a&bbox=1,2,3,nan", "finite"),
+        ("q=a&bbox=1,50,2,40", "not on the globe"),
+        ("q=a&near=1,2", "go together"),
+        ("q=a&near=1,2&within=-5", "metres"),
+        ("q=a&image=/etc/passwd", "unknown parameter"),
+        ("q=a%00b", "NUL"),
+        (f"q={'a' * 1001}", "more than 1000"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(
+    client: TestClient, asked: str, told: str
+) -> None:
+    answer = client.get(f"/api/query?{asked}")
+    assert answer.status_code == 400
+    assert told in answer.json()["error"]
+
+
+def test_imagery_comes_from_the_rasters_of_the_index(client: TestClient, town: Path) -> None:
+    hit = client.get("/api/query", params={"q": "a pond", "k": 1}).json()["features"][0]
+    numbers = {s["path"]: s["number"] for s in client.get("/api/info").json()["sources"]}
+    lon, lat = hit["properties"]["lon"], hit["properties"]["lat"]
+    z = 19
+    x = int((lon + 180) / 360 * 2**z)
+    y = int((1 - np.arcsinh(np.tan(np.radians(lat))) / np.pi) / 2 * 2**z)
+    tile = picture(client.get(f"/api/tiles/{z}/{x}/{y}.webp"))
+    assert tile.shape == (256, 256, 4)
+    assert tile[..., 3].any()
+    assert not picture(client.get("/api/tiles/3/0/0.webp"))[..., 3].any()
+    number = numbers[hit["properties"]["source"]]
+    edge = 20_037_508.342789
+    left, top = x * 2 * edge / 2**z - edge, edge - y * 2 * edge / 2**z
+    size = 2 * edge / 2**z
+    box = f"{left},{top - size},{left + size},{top}"
+    assert picture(client.get(f"/api/pictures/{number}/{box}.webp"))[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/tiles/3/8/0.webp",
+        "/api/tiles/99999/0/0.webp",
+        f"/api/tiles/{'9' * 5000}/0/0.webp",
+        "/api/pictures/0/nan,0,1,1.webp",
+        "/api/pictures/0/1,1,0,0.webp",
+        "/api/pictures/0/0,0,1e300,1e300.webp",
+        "/api/pictures/12345/0,0,1,1.webp",
+        "/api/heat?q=a",
+        "/api/heat?q=a&bounds=1,1,0,0",
+    ],
+)
+def test_there_is_no_such_image(client: TestClient, address: str) -> None:
+    assert client.get(address).status_code == 400
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_texts(client: TestClient, text: str) -> None:
+    try:
+        answer = client.get("/api/query", params={"q": text, "k": 1})
+    except (UnicodeEncodeError, ValueError):
+        return  # no client can send a lone surrogate
+    assert answer.status_code in (200, 400, 414)
+    if answer.status_code == 200:
+        (found,) = answer.json()["features"]
+        assert found["properties"]["query"] == text.strip()
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../../../../etc/passwd",
+        "/static/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/static//etc/passwd",
+        "/static/page.html",
+        "/api/tiles/..%2f..%2fetc/0/0.webp",
+        "/api/pictures/..%2f/0,0,1,1.webp",
+        "/api/pictures//etc/passwd/0,0,1,1.webp",
+        "/.git/config",
+        "/static/leaflet.js%00.css",
+        "/%00",
+        "/static/%ff",
+        "/api/pictures/-1/0,0,1,1.webp",
+    ],
+)
+def test_no_path_leads_to_a_file(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code in (400, 404)
+    assert "root:" not in answer.text
+
+
+# --- who may ask ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8765"}, 200),
+        ({"host": "[::1]:8765"}, 200),
+        ({"host": "evil.example"}, 421),
+        ({"host": "127.0.0.1.evil.example:8765"}, 421),
+        ({"host": "192.168.1.5:8765"}, 421),
+        ({"host": ""}, 421),
+        ({"host": "127.0.0.1:x"}, 421),
+        ({"origin": "http://127.0.0.1:8765"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:9999"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+    ],
+)
+def test_only_the_own_page_may_ask(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
+    answer = client.get("/api/info", headers=headers)
+    assert answer.status_code == status
+    assert "access-control-allow-origin" not in answer.headers
+    assert "script-src 'self';" in answer.headers["content-security-policy"]
+
+
+def test_the_page_may_be_opened_from_a_link(client: TestClient) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    answer = client.get("/", headers=headers)
+    assert answer.status_code == 200
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert client.post("/").status_code == 405
+    assert client.get("/?q=" + "a" * 9000).status_code == 414
+
+
+@pytest.mark.parametrize(
+    ("header", "host", "allowed"),
+    [
+        ("192.168.1.5:8765", "0.0.0.0", True),
+        ("192.168.1.5", "192.168.1.5", True),
+        ("10.0.0.1", "192.168.1.5", True),  # an address cannot be pointed elsewhere
+        ("localhost", "0.0.0.0", True),
+        ("localhost", "192.168.1.5", False),
+        ("evil.example", "0.0.0.0", False),
+        ("maps.example:8765", "maps.example", True),
+        ("[::1", "127.0.0.1", False),
+        ("[::1]x", "127.0.0.1", False),
+    ],
+)
+def test_names_of_a_server_that_others_reach(header: str, host: str, allowed: bool) -> None:
+    assert allowed_host(header, host) is allowed
+
+
+def test_too_many_questions_are_told_to_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MAX_WAITING, "questions", 2)
+    gate = threading.Event()
+    real = desk.ask
+    monkeypatch.setattr(desk, "ask", lambda asked: gate.wait(20) and real(asked))
+    statuses: list[int] = []
+    with TestClient(application(desk, HOST), base_url=f"http://{HOST}") as client:
+        asking = [
+            threading.Thread(
+                target=lambda: statuses.append(client.get("/api/query?q=a").status_code)
+            )
+            for _ in range(5)
+        ]
+        for thread in asking:
+            thread.start()
+        for _ in range(200):
+            if len(statuses) == 3:
+                break
+            time.sleep(0.05)
+        gate.set()
+        for thread in asking:
+            thread.join()
+    assert sorted(statuses) == [200, 200, 503, 503, 503]
+
+
+# --- an index that others write to ---------------------------------------------------------------
+
+
+def test_what_is_committed_meanwhile_is_seen(client: TestClient, place: Path) -> None:
+    before = client.get("/api/info").json()
+    hostile = "<img src=x onerror=alert(1)>.tif"
+    write_raster(place / hostile, 5, west=583_000.0 + 40 * 128)
+    model = TileIndex.open(place / "index").model.name
+    args = ["--index", place / "index", "--model", model, "--tile", "32px", "--overlap", 0, "-q"]
+    assert run(["index", *map(str, [place / hostile, *args])]) == 0
+    after = client.get("/api/info").json()
+    assert after["tiles"] == before["tiles"] + 16
+    assert after["revision"] > before["revision"]
+    assert [s["number"] for s in after["sources"][:2]] == (
+        [s["number"] for s in before["sources"][:2]]
+    )
+    found = client.get("/api/query", params={"q": "a pond", "k": 60}).json()["features"]
+    assert any(f["properties"]["source"].endswith(hostile) for f in found)
+
+
+def test_heat_is_where_the_scores_are() -> None:
+    boxes = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [0, 1, 1, 2], [179, 0, -179, 1]], np.float64)
+    scores = np.array([0.9, 0.1, 0.2, np.nan], np.float32)
+    edge = 20_037_508.342789 / 180
+    image = np.asarray(Image.open(io.BytesIO(heat(boxes, scores, (0, 0, 2 * edge, 2 * edge), 64))))
+    assert tuple(image[48, 16]) == (253, 231, 37, 205)  # the best, below on the left
+    assert image[48, 48, 3] == 0
+    assert image[16, 48, 3] == 0  # no tile
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+
+@contextmanager
+def served(desk: Desk) -> Iterator[str]:
+    """The address of a running server."""
+    listener = _listening(HOST, 0)
+    port = listener.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(application(desk, HOST), log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://{HOST}:{port}/"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.mark.slow
+def test_type_click_and_read_the_map(browser: Browser, desk: Desk) -> None:
+    desk.warm_up()
+    with served(desk) as address, browser.tab(address) as tab:
+        page = tab.page
+        page.wait_for_selector(".leaflet-tile-loaded")
+        page.fill("#q", "a pond")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".card")
+        assert page.locator(".card").count() == page.locator(".pin").count() == 10
+        tab.until(
+            "[...document.querySelectorAll('.picture img')].slice(0, 2).every(i => i.naturalWidth)"
+        )
+        page.click("#hit-1 .go")
+        page.wait_for_selector("#hit-1.chosen")
+        assert tab.off_centre(".pin.chosen") < 8
+        page.check("#hot")
+        tab.until("document.querySelector('img.heat')?.naturalWidth > 0")
+        # Only in view: the hit that fills the map and its neighbours.
+        page.check("#inview")
+        tab.until("document.querySelectorAll('.card').length < 10")
+        with page.expect_download() as saved:
+            page.click("#save")
+        collection = json.loads(Path(saved.value.path()).read_text())
+        assert len(collection["features"]) == page.locator(".card").count()
+        assert all(url.startswith(address) for url in tab.requests)
+        assert tab.trouble == []
+
+
+@pytest.mark.slow
+def test_no_script_of_an_index_runs(browser: Browser, desk: Desk) -> None:
+    with served(desk) as address, browser.tab(address) as tab:
+        page = tab.page
+        for text in ("<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>"):
+            page.fill("#q", text)
+            page.click("#ask button")
+            tab.until(f"document.title.startsWith({json.dumps(text)})")
+        page.evaluate("document.querySelectorAll('.go').forEach((go) => go.click())")
+        assert page.locator("#cards script, #note *, .source *").count() == 0
+        assert all(url.startswith(address) for url in tab.requests)
+        assert tab.trouble == []
