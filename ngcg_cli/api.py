@@ -157,6 +157,7 @@ def train(data: StrPath, out: StrPath, *, quiet: bool = True, **settings: Any) -
         DataError: the data set is not in order.
         ModelError: the model cannot be loaded.
     """
+    from ngcg_cli.output.progress import LiveProgress
     from ngcg_cli.training.settings import TrainSettings
     from ngcg_cli.training.train import train as run
 
@@ -165,7 +166,9 @@ def train(data: StrPath, out: StrPath, *, quiet: bool = True, **settings: Any) -
             settings[name] = _path(settings[name])
     for name in settings.keys() & {"views", "augment"}:
         settings[name] = tuple(items.texts(settings[name]))
-    return run(TrainSettings(data=_path(data), out=_path(out), **settings), quiet=quiet)
+    with LiveProgress() as progress:
+        chosen = TrainSettings(data=_path(data), out=_path(out), **settings)
+        return run(chosen, None if quiet else progress)
 
 
 def evaluate(

@@ -14,3 +14,11 @@ class Progress:
 
     def at(self, source: str) -> None:
         """The stage has come to this source."""
+
+    def note(self, text: str) -> None:
+        """How the work stands, in a few words."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody sees it."""
+        return False

@@ -447,10 +447,22 @@ def test_gradients_reach_the_adapter_through_checkpointing(fake_backbone: Path) 
 
 
 def test_a_folder_of_checkpoints_points_to_them(fake_backbone: Path, tmp_path: Path) -> None:
-    for name in ("best", "last"):
+    for name in ("one", "two"):
         _copy(fake_backbone, tmp_path / name)
-    with pytest.raises(ModelError, match=rf"{tmp_path}: neither .* Perhaps .*best or .*last"):
+    with pytest.raises(ModelError, match=rf"{tmp_path}: neither .* Perhaps .*one or .*two"):
         load_encoder(tmp_path, "cpu")
+
+
+def test_a_run_that_is_not_done_is_its_best_checkpoint_else_its_last(
+    adapted: tuple[Encoder, Path], fake_backbone: Path, tmp_path: Path
+) -> None:
+    _copy(fake_backbone, tmp_path / "last")
+    plain = load_encoder(tmp_path, "cpu").encode_texts(["a pond"])
+    assert np.array_equal(plain, load_encoder(fake_backbone, "cpu").encode_texts(["a pond"]))
+    shutil.copytree(adapted[1], tmp_path / "best")
+    best = load_encoder(tmp_path, "cpu").encode_texts(["a pond"])
+    assert np.array_equal(best, load_encoder(adapted[1], "cpu").encode_texts(["a pond"]))
+    assert not np.array_equal(best, plain)
 
 
 # --- fingerprints -----------------------------------------------------------------------------

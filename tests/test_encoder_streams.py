@@ -13,7 +13,7 @@ import torch
 
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.encoder import Encoder
-from ngcg_cli.encoder.streams import encode_batches, stream_count
+from ngcg_cli.encoder.streams import encode_batches
 
 Images = list[np.ndarray]
 
@@ -43,8 +43,8 @@ def test_order_and_values(encoder: Encoder, images: Images, streams: int) -> Non
 
 def test_the_callers_threads_stay_as_they_are(encoder: Encoder, images: Images) -> None:
     threads = torch.get_num_threads()
-    assert stream_count(encoder.device) == threads
-    list(encode_batches(encoder.encode_batch, batches(images), 2))
+    assert encoder.engine.streams() == threads
+    list(encode_batches(encoder.encode_batch, batches(images), 2, encoder.engine.enter_stream))
     assert torch.get_num_threads() == threads
 
 

@@ -19,7 +19,7 @@ from rasterio.transform import from_origin
 from samples import SIDE, write_raster
 
 from ngcg_cli.errors import RasterError, TileIndexError
-from ngcg_cli.journeys import committing
+from ngcg_cli.journeys import committing, files
 from ngcg_cli.journeys.indexing import IndexReport, index_sources
 from ngcg_cli.journeys.planning import Job, SourceReport
 from ngcg_cli.journeys.reading import CHUNK, read_ahead
@@ -170,6 +170,34 @@ def test_a_corrected_side_file_makes_its_source_changed(tmp_path: Path, index: I
     # Corrected by a copy that is older than all that was there.
     assert place(583_500, 18, 10**18) == pytest.approx(first + 0.0059, abs=1e-4)
     assert place(583_500, 17, 10**18) == pytest.approx(first - 5.9941, abs=1e-3)
+
+
+def test_a_raster_is_opened_once_and_hashed_once(
+    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = write_raster(tmp_path / "a_2020-05-15.tif", 1)
+    opened, hashed = [], []
+    real_open, real_hash = Raster.open, files._digest
+
+    def count_open(path: Any) -> Raster:
+        opened.append(path)
+        return real_open(path)
+
+    def count_hash(path: str, stopped: Any) -> bytes:
+        hashed.append(path)
+        return real_hash(path, stopped)
+
+    monkeypatch.setattr(Raster, "open", count_open)
+    monkeypatch.setattr(files, "_digest", count_hash)
+    for seed in (1, 2):
+        write_raster(a, seed)
+        os.utime(a, ns=(seed, time.time_ns()))
+        opened.clear(), hashed.clear()
+        assert told(index(a)) == [(a.name, "indexed", 16)]
+        assert (opened, hashed) == ([str(a)], [str(a)])
+    (record,) = TileIndex.open(tmp_path / "index").sources()
+    assert record.acquired == "2020-05-15"
+    assert record.content == files.content_of(str(a))
 
 
 def test_one_raster_by_several_names_is_one_source(tmp_path: Path, index: Index) -> None:
@@ -388,9 +416,9 @@ def test_readers_keep_the_order_and_stay_within_bounds(
 
     monkeypatch.setattr(Raster, "read", counted)
     seen: dict[str, list[tuple[int, ...]]] = {}
-    for job, chunk in read_ahead(_jobs(*paths), 64, tiles_ahead=16, readers=3):
+    for chunk in read_ahead(_jobs(*paths), 64, tiles_ahead=16, readers=3):
         assert chunk.tiles is not None
-        seen.setdefault(job.record.path, []).extend(map(tuple, chunk.tiles.window.tolist()))
+        seen.setdefault(chunk.path, []).extend(map(tuple, chunk.tiles.window.tolist()))
         with lock:
             tiles["taken"] += len(chunk.pixels)
     assert list(seen) == [str(path) for path in paths]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from index_edits import manifest_of, rewrite
 from samples import TILE, Ngcg, write_raster
 
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -69,10 +70,9 @@ def test_indexes_of_two_precisions_are_not_joined(
 
 def test_an_index_of_before_is_float32(ngcg: Ngcg, args: list[object], tmp_path: Path) -> None:
     assert ngcg(*args).status == 0
-    path = tmp_path / "ix" / "manifest.json"
-    data = json.loads(path.read_text())
+    data = manifest_of(tmp_path / "ix")
     assert data["model"].pop("precision") == "float32"
-    path.write_text(json.dumps({**data, "version": 2}))
+    rewrite(tmp_path / "ix", {**data, "version": 2})
     assert Manifest.read(tmp_path / "ix").model.precision == "float32"
     assert "precision float32, not in bfloat16" in ngcg(*args, "--precision", "bfloat16").err
 

@@ -280,3 +280,27 @@ def test_undeclared_fill_and_further_pages_are_told(tmp_path):
     assert told.startswith(
         f"of its 3 pages the first is read; name another as GTIFF_DIR:2:{tmp_path}"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "wanted"),
+    [
+        ("a.tif", {"TIFFTAG_DATETIME": "2019:07:04 10:20:30"}, "2019-07-04T10:20:30"),
+        ("a.tif", {"DATE_ACQUIRED": "2019-07-04", "TIFFTAG_DATETIME": "2021:01:01 00:00:00"},
+         "2019-07-04"),
+        ("a.tif", {"ns": "IMAGERY", "ACQUISITIONDATETIME": "2019-07-04 10:20:30"},
+         "2019-07-04T10:20:30"),
+        ("a_20190704.tif", {"TIFFTAG_DATETIME": "yesterday"}, "2019-07-04"),
+        ("LC08_L1TP_193027_20200515_20200527.tif", {}, "2020-05-15"),
+        ("S2A_20190704T102021_B02.tif", {}, "2019-07-04T10:20:21"),
+        ("2019-07-04.tif", {}, "2019-07-04"),
+        ("tile_19999999_12345678.tif", {}, None),
+        ("orto.tif", {}, None),
+    ],
+)  # fmt: skip
+def test_when_the_picture_was_taken(tmp_path, name, tags, wanted):
+    path = write(tmp_path / name, noise(1, 8, 8))
+    with rasterio.open(path, "r+") as out:
+        out.update_tags(**tags)
+    with Raster.open(path) as raster:
+        assert raster.acquired == wanted

@@ -72,15 +72,16 @@ def test_the_readmes_example_is_what_comes_out(
 ) -> None:
     """On any CPU: a score that depends on the machine is nobody's score."""
     readme = (ROOT / "README.md").read_text()
-    (shown,) = (json.loads(line) for line in readme.splitlines() if line.startswith('{"query"'))
+    (line,) = (line for line in readme.splitlines() if line.startswith('{"query"'))
+    shown = json.loads(line.replace(", ...}", "}"))  # the rest of it does not fit the page
     args = ["--index", str(town_index), "-k", "1", "--format", "jsonl"]
     assert run(["query", shown["query"], *args]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.keys() >= shown.keys()
     assert round(found["score"], 6) == shown["score"]
-    assert Path(found["source"]).parts[-3:] == Path(shown["source"]).parts[-3:]
-    for key in ("rank", "lon", "lat", "bbox", "window"):
-        assert found[key] == shown[key]
+    assert {key: found[key] for key in shown if key != "score"} == {
+        key: value for key, value in shown.items() if key != "score"
+    }
 
 
 def test_the_towns_captions_find_their_places(

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from examples.tiny.stages import lessons
+from examples.tiny.recipe import Heads, Recipe, Sizes
 from examples.tiny.stages.codes import Code, Pair
 from examples.tiny.stages.contrasts import Facts, Swap
-from examples.tiny.stages.distil import WEIGHTS, Lesson, embed_by_length, step
+from examples.tiny.stages.distil import Lesson, embed_by_length, step
+from examples.tiny.stages.eyes import open_eyes, tokens
 from examples.tiny.stages.features import pooled, see, see_whole
 from examples.tiny.stages.heads import (
+    WIDTH,
     Lexicon,
     Teachers,
     many_positives,
     multi_positive,
     train_heads,
 )
-from examples.tiny.stages.lessons import Batches, Photographs, Said, Tiles
+from examples.tiny.stages.lessons import Batches, Cached, Pasted, Photographs, Pixels, Said, Tiles
 from examples.tiny.stages.teachers import Head
-from ngcg_cli.encoder.convnet import ConvTower, ConvTowerConfig
+from ngcg_cli.encoder.convnet import Block, ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 
 SMALL = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1))
@@ -57,7 +61,7 @@ def facts(*swaps: Swap) -> Facts:
 
 @pytest.fixture(scope="module")
 def encoder(tokenizer_dir: Path) -> Encoder:
-    from examples.tiny.make import student_config
+    from examples.tiny.stages.first import student_config
 
     config = student_config()
     config.vision_config = ConvTowerConfig(
@@ -68,10 +72,8 @@ def encoder(tokenizer_dir: Path) -> Encoder:
 
 
 @pytest.fixture
-def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
-    for name, size in (("PHOTOGRAPHS", 6), ("UNLABELLED", 2), ("TILES", 4), ("STATEMENTS", 3),
-                       ("LEXICON", 3), ("WORDS", 2)):  # fmt: skip
-        monkeypatch.setattr(lessons, name, size)
+def batches(encoder: Encoder) -> Batches:
+    sizes = Sizes(photographs=6, unlabelled=2, tiles=4, statements=3, lexicon=3, words=2)
     rng = np.random.default_rng(0)
     width = encoder.module.base.config.vision_config.content_size
 
@@ -87,22 +89,31 @@ def batches(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Batches:
     known = [facts(RED, LEFT), facts(), facts(opposite(RED), TWO), facts(opposite(LEFT)),
              facts(KEPT_OUT), facts(opposite(TWO), LEFT)]  # fmt: skip
     return Batches(
-        Photographs([tokens(8), tokens(8)], unit(8), [(n % 4, (n + 1) % 4) for n in range(8)]),
-        Photographs([tokens(5)], unit(5)),
-        Tiles(tokens(6), known, Code(known)),
+        Photographs(
+            Cached([tokens(8), tokens(8)]), unit(8), [(n % 4, (n + 1) % 4) for n in range(8)]
+        ),
+        Photographs(Cached([tokens(5)]), unit(5)),
+        Tiles(Cached([tokens(6)]), known, Code(known)),
         Said(captions, unit(4)),
         lexicon,
         unit(3),
         Said(["a word", "another", "third"], unit(3)),
         encoder,
+        sizes,
     )
+
+
+def tile_tokens(batches: Batches, row: int) -> torch.Tensor:
+    seen = batches.tiles.seen
+    assert isinstance(seen, Cached)
+    return torch.from_numpy(seen.views[0][row]).float()
 
 
 def test_a_batch_is_a_function_of_its_number(batches: Batches) -> None:
     first, again = batches(3), batches(3)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(batches(0)["tokens"], batches(1)["tokens"])
+    assert not torch.equal(batches(0)["images"], batches(1)["images"])
 
 
 def test_every_image_comes_once_an_epoch_and_tiles_without_contrasts_never(
@@ -110,13 +121,12 @@ def test_every_image_comes_once_an_epoch_and_tiles_without_contrasts_never(
 ) -> None:
     rows = [batches(i)["keys"][:, 0] for i in range(4)]  # 24 rows of 8 images
     assert Counter(torch.cat(rows).tolist()) == dict.fromkeys(range(8), 3)
-    others = torch.cat([batches(i)["tokens"][6:8] for i in range(5)])  # 10 rows of 5 images
+    others = torch.cat([batches(i)["images"][6:8] for i in range(5)])  # 10 rows of 5 images
     assert Counter(map(tuple, others[:, 0].tolist())) == {
-        tuple(image[0].astype(float)): 2 for image in batches.unlabelled.views[0]
+        tuple(image[0].astype(float)): 2 for image in batches.unlabelled.seen.views[0]
     }
-    tiles = torch.cat([batches(i)["tokens"][8:] for i in range(2)])  # 8 rows of 4 tiles
-    known = {n for n in range(6) for tile in tiles
-             if torch.equal(tile, torch.from_numpy(batches.tiles.tokens[n]).float())}  # fmt: skip
+    tiles = torch.cat([batches(i)["images"][8:] for i in range(2)])  # 8 rows of 4 tiles
+    known = {n for n in range(6) for tile in tiles if torch.equal(tile, tile_tokens(batches, n))}
     assert known == {0, 2, 3, 5}
 
 
@@ -134,10 +144,8 @@ def test_a_batch_says_of_each_tile_which_sentence_is_true(
     assert len(statements) == 3
     true_of = batch["true"][:, 2 * count :]
     assert true_of.any(0).all()
-    for row, tile in enumerate(batch["tokens"][8:]):
-        (number,) = (n for n in range(6)
-                     if torch.equal(tile, torch.from_numpy(batches.tiles.tokens[n]).float())
-                     )  # fmt: skip
+    for row, tile in enumerate(batch["images"][8:]):
+        (number,) = (n for n in range(6) if torch.equal(tile, tile_tokens(batches, n)))
         for column, pair in enumerate(batch["pairs"].tolist()):
             label = dict(code.labels[number]).get(pair, 0)
             assert batch["judged"][row, column] == label
@@ -175,10 +183,12 @@ def test_a_step_learns_from_all_its_terms(batches: Batches, encoder: Encoder) ->
         batches.tiles.code,
         batches.photographs.targets,
         batches.captions.targets,
+        batches.photographs.captions,
+        Recipe().first,
     )
     encoder.module.zero_grad()
     figures = step(lesson, batches(0))
-    assert figures.keys() == {"loss", "pairs"} | WEIGHTS.keys()
+    assert figures.keys() == {"loss", "pairs"} | Recipe().first.weights.keys()
     assert np.isfinite(list(figures.values())).all()
     language = [p.grad for p in encoder.module.language.parameters() if p.requires_grad]
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in language)
@@ -187,6 +197,67 @@ def test_a_step_learns_from_all_its_terms(batches: Batches, encoder: Encoder) ->
     assert all(p.grad is None for p in encoder.module.vision.parameters())
     # Nothing but the student and its codes is kept.
     assert {name.split(".")[0] for name in lesson.state_dict()} == {"student", "codes"}
+
+
+def test_a_step_with_open_eyes_teaches_the_tower(batches: Batches, encoder: Encoder) -> None:
+    rng = np.random.default_rng(1)
+
+    def pictures(count: int) -> np.ndarray:
+        return rng.integers(0, 256, (count, 40, 40, 3), dtype=np.uint8)
+
+    batches.photographs = replace(batches.photographs, seen=Pixels(pictures(8)))
+    batches.unlabelled = replace(batches.unlabelled, seen=Pixels(pictures(5)))
+    batches.tiles = replace(batches.tiles, seen=Pixels(pictures(6), whole=True))
+    batches.pasted = Pasted(Pixels(pictures(4), whole=True), [["has|pool|"], ["has|tank|"]] * 2)
+    batches.sizes = replace(batches.sizes, pasted=2)
+    second = Recipe().second
+    student = copy.deepcopy(encoder.module)
+    student.requires_grad_(True)
+    open_eyes(student.vision, 2)
+    lesson = Lesson(
+        student,
+        batches.tiles.code,
+        batches.photographs.targets,
+        batches.captions.targets,
+        batches.photographs.captions,
+        replace(second, frozen=2, loop=replace(second.loop, precision="float32")),
+    )
+    pairs = len(batches.tiles.code.pairs)
+    lesson.know_codes(torch.ones(pairs, WIDTH))
+    figures = step(lesson, batches(0))
+    assert figures.keys() == {"loss", "pairs"} | second.weights.keys()
+    assert np.isfinite(list(figures.values())).all()
+    blocks = [module for module in student.vision.modules() if isinstance(module, Block)]
+    assert blocks[1].project.weight.grad is None
+    assert blocks[2].project.weight.grad.abs().sum() > 0
+    assert blocks[3].depthwise.bias.grad.abs().sum() > 0
+    assert all(block.depthwise.weight.grad is None for block in blocks)
+
+
+def test_open_eyes_see_what_the_tower_sees_and_learn_what_it_would() -> None:
+    torch.manual_seed(0)
+    shapes = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 2), (5, 2, 2, 8, 1), (5, 1, 2, 8, 1), (3, 2, 2, 8, 1),
+              (5, 2, 2, 8, 1))  # fmt: skip
+    tower = ConvTower(ConvTowerConfig(shapes, 8, 16, detail_stage=4, image_size=64))
+    for parameter in tower.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    pixels = torch.randn(2, 3, 64, 64)
+    aim = torch.randn(2, 4, tower.config.content_size)
+    wanted = tower.content(pixels)
+    (wanted * aim).sum().backward()
+    grads = {name: p.grad for name, p in tower.named_parameters()}
+    tower.zero_grad(set_to_none=True)
+    open_eyes(tower, 2)
+    found = tokens(tower, pixels, 2, torch.float32)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    (found * aim).sum().backward()
+    learned = {name: p.grad for name, p in tower.named_parameters() if p.grad is not None}
+    assert "stages.1.1.depthwise.bias" in learned
+    assert not any("depthwise.weight" in name or "stem" in name for name in learned)
+    for name, grad in learned.items():
+        torch.testing.assert_close(grad, grads[name], rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="detail"):
+        tokens(tower, pixels, 7, torch.float32)
 
 
 def test_texts_by_length_are_the_same_texts(encoder: Encoder) -> None:
@@ -216,25 +287,23 @@ def test_tokens_are_computed_once_and_views_differ(tmp_path: Path) -> None:
     images = np.random.default_rng(2).integers(0, 256, (3, 150, 150, 3), dtype=np.uint8)
     plain = see(tower, images, tmp_path / "0.npy")
     assert (plain.shape, plain.dtype) == ((3, 64, 16 + 4 * 8), np.float16)
-    changed = see(tower, images, tmp_path / "1.npy", view=1)
+    changed = see(tower, images, tmp_path / "1.npy", view=1, least=0.6)
     assert not np.array_equal(plain, changed)
     np.testing.assert_array_equal(see(tower, images[::-1], tmp_path / "0.npy"), plain)
 
 
-def test_heads_learn_and_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from examples.tiny.stages import heads
-
-    monkeypatch.setattr(heads, "BATCH", 16)
+def test_heads_learn_and_are_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     seen, said = (rng.normal(size=(8, 12)).astype(np.float32) for _ in range(2))
     lexicon = Lexicon(["x", "y"], np.array([0, 1]), np.arange(8) % 2)
     captions = [(n,) for n in range(8)]
     args = ([seen], said, captions, lexicon, said[:2], tmp_path / "heads.safetensors")
-    look, say = train_heads(*args, epochs=30)
+    settings = Heads(batch=16)
+    look, say = train_heads(*args, epochs=30, settings=settings)
     with torch.inference_mode():
         images, texts = look(torch.from_numpy(seen)), say(torch.from_numpy(said))
     assert ((images @ texts.T).argmax(1) == torch.arange(8)).float().mean() > 0.7
-    kept, _ = train_heads(*args, epochs=30)
+    kept, _ = train_heads(*args, epochs=30, settings=settings)
     torch.testing.assert_close(kept(torch.from_numpy(seen)), images)
 
 

@@ -87,7 +87,7 @@ def test_lora_learns_and_its_checkpoint_carries_everything(
 ) -> None:
     changes = {"val": captions, "steps": 40, "batch_size": 8, "micro_batch": None, "epochs": 1}
     settings = setting(captions, fake_backbone, tmp_path / "run", **changes, validate_every=10)
-    result = train(settings, quiet=True)
+    result = train(settings)
 
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     losses = [row["loss"] for row in rows if "loss" in row]
@@ -169,19 +169,18 @@ def test_every_pooling_tuning_and_family_trains_saves_and_loads(
     base = fake_backbone if family == "smolvlm" else fake_internvl
     seen: dict[str, np.ndarray] = {}
 
-    def remember(self: Any, module: Any, folder: Path, figures: Any) -> None:
-        save(self, module, folder, figures)
+    def remember(self: Any, folder: Path, figures: Any) -> None:
+        save(self, folder, figures)
         seen["vectors"] = vectors(self.encoder)
 
     import ngcg_cli.training.train as room
 
-    save = room._Run.save
+    save = room._Objective.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room._Run, "save", remember)
+        patch.setattr(room._Objective, "save", remember)
         out = tmp_path / "run"
         result = train(
             setting(captions, base, out, tuning=tuning, pooling=pooling, steps=2),
-            quiet=True,
         )
     loaded = load_encoder(result.checkpoint, "cpu")
     assert loaded.module.pooling == pooling
@@ -199,7 +198,7 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
     captions: Path, fake_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"steps": 8, "learn_temperature": True, "dropout": 0.3}
-    train(setting(captions, fake_backbone, tmp_path / "whole", **changes), quiet=True)
+    train(setting(captions, fake_backbone, tmp_path / "whole", **changes))
 
     make = PairBatches.__getitem__
 
@@ -211,13 +210,13 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
     parts = setting(captions, fake_backbone, tmp_path / "parts", **changes)
     monkeypatch.setattr(PairBatches, "__getitem__", stopping)
     with pytest.raises(Interrupted, match="stopped after step 5 of 8"):
-        train(parts, quiet=True)
+        train(parts)
     monkeypatch.undo()
     assert not (tmp_path / "parts" / "ngcg.json").exists(), "no checkpoint before the end"
     assert load_encoder(tmp_path / "parts" / "last", "cpu").dim == 64, "but the last is usable"
     changes |= {"resume": True}
     # A resumed run may make its batches elsewhere.
-    train(setting(captions, fake_backbone, tmp_path / "parts", **changes, workers=1), quiet=True)
+    train(setting(captions, fake_backbone, tmp_path / "parts", **changes, workers=1))
     whole, parts_state = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
     assert whole.keys() == parts_state.keys()
     assert "weight/temperature.log_scale" in whole
@@ -229,25 +228,23 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
         captions, fake_backbone, tmp_path / "parts", **{**changes, "direction": "text-to-image"}
     )
     with pytest.raises(UsageError, match="direction = symmetric, this one has text-to-image"):
-        train(other, quiet=True)
+        train(other)
 
 
 @pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint_with_the_same_adapter(
     captions: Path, fake_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = train(setting(captions, fake_backbone, tmp_path / "a", rank=4, alpha=8), quiet=True)
-    second = train(setting(captions, first.checkpoint, tmp_path / "b", steps=1), quiet=True)
+    first = train(setting(captions, fake_backbone, tmp_path / "a", rank=4, alpha=8))
+    second = train(setting(captions, first.checkpoint, tmp_path / "b", steps=1))
     assert "goes on with its own adapter: rank 4, alpha 8" in caplog.text
     assert second.trainable_parameters == first.trainable_parameters
     a, b = (vectors(load_encoder(r.checkpoint, "cpu")) for r in (first, second))
     assert np.abs(a - b).max() > 0
-    whole = train(
-        setting(captions, first.checkpoint, tmp_path / "c", tuning="full", steps=1), quiet=True
-    )
+    whole = train(setting(captions, first.checkpoint, tmp_path / "c", tuning="full", steps=1))
     assert (whole.checkpoint / "model.safetensors").exists()
     with pytest.raises(UsageError, match="trained with eos pooling"):
-        train(setting(captions, first.checkpoint, tmp_path / "d", pooling="mean"), quiet=True)
+        train(setting(captions, first.checkpoint, tmp_path / "d", pooling="mean"))
 
 
 def test_a_broken_image_is_replaced_named_and_counted(
@@ -260,13 +257,13 @@ def test_a_broken_image_is_replaced_named_and_counted(
     rows[5]["image"] = str(tmp_path / "broken.png")
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    result = train(setting(data, fake_backbone, tmp_path / "run", steps=6), quiet=True)
+    result = train(setting(data, fake_backbone, tmp_path / "run", steps=6))
     assert list(result.broken) == [tmp_path / "broken.png"]
     assert caplog.text.count("another pair takes its place") == 1
     rows[6]["image"] = str(tmp_path / "missing.png")
     data.write_text("".join(json.dumps(row) + "\n" for row in rows[:8]))
     with pytest.raises(DataError, match=r"of 8 images could not be read, more than 5"):
-        train(setting(data, fake_backbone, tmp_path / "run2", steps=6), quiet=True)
+        train(setting(data, fake_backbone, tmp_path / "run2", steps=6))
 
 
 def test_batches_do_not_depend_on_who_makes_them(captions: Path, fake_backbone: Path) -> None:
@@ -291,7 +288,7 @@ def test_checkpointed_activations_give_the_same_gradients(
 ) -> None:
     for name, on in (("plain", False), ("saving", True)):
         options = {"steps": 1, "gradient_checkpointing": on, "clip": 0.0}
-        train(setting(captions, fake_backbone, tmp_path / name, **options), quiet=True)
+        train(setting(captions, fake_backbone, tmp_path / name, **options))
     plain, saving = state_of(tmp_path / "plain"), state_of(tmp_path / "saving")
     for key in plain:
         if key.startswith("adamw/exp_avg/"):
@@ -322,7 +319,6 @@ def test_two_processes_equal_one_with_the_double_batch(
             captions, fake_backbone, tmp_path / "one", steps=1, micro_batch=None, clip=0.0,
             dropout=0.0, learn_temperature=True, lr=1e-4,
         ),
-        quiet=True,
     )  # fmt: skip
     one, both = state_of(tmp_path / "one"), state_of(tmp_path / "two")
     moments = [key for key in one if key.startswith("adamw/exp_avg/")]
@@ -344,7 +340,7 @@ def test_without_matplotlib_training_succeeds_and_names_the_command(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    result = train(setting(captions, fake_backbone, tmp_path / "run", steps=1), quiet=True)
+    result = train(setting(captions, fake_backbone, tmp_path / "run", steps=1))
     assert "pip install 'ngcg[plot]'" in caplog.text
     assert (result.checkpoint / "ngcg.json").exists()
     assert not (result.checkpoint / "training.png").exists()

@@ -118,3 +118,33 @@ def test_half_a_character_is_replaced_and_named(
     rest = ["--model", fake_backbone, "--no-cache", "--per-query", "rows.csv", "-q"]
     assert ngcg("eval", data, *rest).status == 0
     assert "a nice pond \ufffd" in Path("rows.csv").read_text("utf-8")
+
+
+def test_the_start_is_measured_and_before_and_after_are_told(
+    ngcg: Ngcg, data: Path, fake_backbone: Path
+) -> None:
+    words = [*options(fake_backbone, "run"), "--val", data, "--tuning", "full", "--lr", "1e-3"]
+    outcome = ngcg("train", data, *words, "--steps", 3)
+    assert outcome.status == 0
+    first, *_, last = [
+        json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()
+    ]
+    assert first["step"] == 0
+    assert "loss" not in first
+    measured = ngcg("eval", data, "--model", fake_backbone, "--no-cache", "--json").rows[0]
+    assert first["val_mean"] == measured["mean"]
+    told = f"mean recall {first['val_mean']:.2f} before, "
+    assert told in outcome.err
+    assert f"{last['val_mean']:.2f} after 3 steps" in outcome.err
+
+
+def test_shuffled_batches_hold_a_place_twice_and_count_it_as_a_negative(
+    ngcg: Ngcg, data: Path, fake_backbone: Path
+) -> None:
+    write(data, [f"pond {n}" for n in range(4)], place="the one place")
+    outcome = ngcg("train", data, *options(fake_backbone, "run"), "--batches", "shuffle")
+    assert "no negatives" not in outcome.err
+    (row,) = (json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines())
+    assert row["loss"] > 0.1
+    stamp = json.loads(Path("run/ngcg.json").read_text())
+    assert stamp["training"]["batches"] == "shuffle"

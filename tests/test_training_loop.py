@@ -6,7 +6,9 @@ import json
 import math
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from ngcg_cli.errors import ModelError, NgcgError, UsageError
 from ngcg_cli.training.course import LoopSettings
-from ngcg_cli.training.loop import Interrupted, fit, parameter_groups
+from ngcg_cli.training.loop import FitResult, Interrupted, Run, parameter_groups
 from ngcg_cli.training.state import STATE_FILE
 
 SETTINGS = LoopSettings(
@@ -41,10 +43,17 @@ def learn(module: nn.Module, pair: tuple[Tensor, Tensor]) -> dict[str, float]:
     return {"loss": loss.item(), "pairs": len(pair[0])}
 
 
-def accuracy(module: nn.Module, _: int) -> dict[str, float]:
-    assert not module.training
-    x, y = batch(999)
-    return {"accuracy": (module(x).argmax(1) == y).float().mean().item()}
+def fit(module: nn.Module, *args: Any, **options: Any) -> FitResult:
+    return Run(module, *args, **options).go()
+
+
+def accuracy(module: nn.Module) -> Callable[[], dict[str, float]]:
+    def measure() -> dict[str, float]:
+        assert not module.training
+        x, y = batch(999)
+        return {"accuracy": (module(x).argmax(1) == y).float().mean().item()}
+
+    return measure
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -65,8 +74,8 @@ def test_stopped_and_resumed_equals_uninterrupted(
     tmp_path: Path, stop_after: int, number: signal.Signals
 ) -> None:
     whole, parts = network(), network()
-    options = {"validate": accuracy, "best": "accuracy", "quiet": True}
-    fit(whole, batch, learn, SETTINGS, tmp_path / "whole", **options)
+    options = {"best": "accuracy"}
+    fit(whole, batch, learn, SETTINGS, tmp_path / "whole", validate=accuracy(whole), **options)
 
     seen = 0
 
@@ -78,10 +87,14 @@ def test_stopped_and_resumed_equals_uninterrupted(
         return learn(module, pair)
 
     with pytest.raises(Interrupted, match=rf"after step {stop_after} of 9.*--resume") as stopped:
-        fit(parts, batch, stopping, SETTINGS, tmp_path / "parts", **options)
+        fit(
+            parts, batch, stopping, SETTINGS, tmp_path / "parts", validate=accuracy(parts),
+            **options,
+        )  # fmt: skip
     assert stopped.value.exit_code == 130
     parts = network()
-    result = fit(parts, batch, learn, SETTINGS, tmp_path / "parts", resume=True, **options)
+    options |= {"resume": True, "validate": accuracy(parts)}
+    result = fit(parts, batch, learn, SETTINGS, tmp_path / "parts", **options)
     assert result.steps == 9
     assert same(whole, parts)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
@@ -89,7 +102,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
 
 def test_a_kill_between_saves_repeats_the_lost_steps(tmp_path: Path) -> None:
     whole, parts = network(), network()
-    fit(whole, batch, learn, SETTINGS, tmp_path / "whole", quiet=True)
+    fit(whole, batch, learn, SETTINGS, tmp_path / "whole")
 
     def dying(module: nn.Module, pair: tuple[Tensor, Tensor]) -> dict[str, float]:
         if torch.equal(pair[0], batch(6)[0]):
@@ -97,37 +110,39 @@ def test_a_kill_between_saves_repeats_the_lost_steps(tmp_path: Path) -> None:
         return learn(module, pair)
 
     with pytest.raises(MemoryError):
-        fit(parts, batch, dying, SETTINGS, tmp_path / "parts", quiet=True)
+        fit(parts, batch, dying, SETTINGS, tmp_path / "parts")
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')  # a line cut short
     parts = network()
-    fit(parts, batch, learn, SETTINGS, tmp_path / "parts", resume=True, quiet=True)
+    fit(parts, batch, learn, SETTINGS, tmp_path / "parts", resume=True)
     assert same(whole, parts)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
 
 def test_workers_make_the_same_batches(tmp_path: Path) -> None:
     alone, helped = network(), network()
-    fit(alone, batch, learn, SETTINGS, tmp_path / "alone", quiet=True)
-    fit(helped, batch, learn, SETTINGS, tmp_path / "helped", quiet=True, workers=2)
+    fit(alone, batch, learn, SETTINGS, tmp_path / "alone")
+    fit(helped, batch, learn, SETTINGS, tmp_path / "helped", workers=2)
     assert same(alone, helped)
 
 
 def test_the_run_learns_and_keeps_its_best(tmp_path: Path) -> None:
     module, kept = network(), []
 
-    def save(module: nn.Module, folder: Path, figures: dict[str, float]) -> None:
+    def save(folder: Path, figures: dict[str, float]) -> None:
         kept.append((folder.name, figures["accuracy"]))
+        folder.mkdir(exist_ok=True)
         (folder / "figures.json").write_text(json.dumps(figures))
 
     settings = LoopSettings(steps=60, lr=0.02, validate_every=10, save_every=30)
     result = fit(
-        module, batch, learn, settings, tmp_path, validate=accuracy, best="accuracy", save=save,
-        quiet=True,
+        module, batch, learn, settings, tmp_path, validate=accuracy(module), best="accuracy",
+        save=save,
     )  # fmt: skip
     values = [row["val_accuracy"] for row in rows(tmp_path) if "val_accuracy" in row]
-    assert len(values) == 6
-    assert result.best["accuracy"] == max(values) > 0.8
+    assert len(values) == 7, "before the first step, and six times after"
+    assert result.start == {"step": 0, "accuracy": values[0]}
+    assert result.best["accuracy"] == max(values[1:]) > 0.8
     assert json.loads((tmp_path / "best" / "figures.json").read_text()) == result.best
     assert json.loads((tmp_path / "last" / "figures.json").read_text()) == result.metrics
     assert not list(tmp_path.glob(".*")), "no leftovers of half-written folders"
@@ -155,18 +170,18 @@ def test_average_follows_its_formula_and_is_what_validation_sees(tmp_path: Path)
 
     shown: list[Tensor] = []
 
-    def look(module: nn.Module, _: int) -> dict[str, float]:
+    def look() -> dict[str, float]:
         shown.append(module[0].weight.detach().clone())
         return {}
 
-    fit(module, batch, remember, SETTINGS, tmp_path, validate=look, quiet=True)
+    fit(module, batch, remember, SETTINGS, tmp_path, validate=look)
     live.append(module[0].weight.detach())
     average = live[0]
     for done, weight in enumerate(live[1:], start=1):
         decay = min(0.9, (1 + done) / (10 + done))
         average = decay * average + (1 - decay) * weight
-    torch.testing.assert_close(shown[0], average)
-    assert not torch.equal(shown[0], live[-1]), "the live weights are back after validation"
+    torch.testing.assert_close(shown[-1], average)
+    assert not torch.equal(shown[-1], live[-1]), "the live weights are back after validation"
 
 
 def test_decay_spares_norms_biases_and_scales() -> None:
@@ -179,20 +194,20 @@ def test_decay_spares_norms_biases_and_scales() -> None:
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(tmp_path: Path) -> None:
-    fit(network(), batch, learn, SETTINGS, tmp_path, quiet=True)
+    fit(network(), batch, learn, SETTINGS, tmp_path)
     with pytest.raises(UsageError, match=r"holds a run already.*--resume"):
-        fit(network(), batch, learn, SETTINGS, tmp_path, quiet=True)
+        fit(network(), batch, learn, SETTINGS, tmp_path)
     other = LoopSettings(**{**SETTINGS.__dict__, "lr": 0.5})
     with pytest.raises(UsageError, match=r"lr = 0\.01, this one has 0\.5"):
-        fit(network(), batch, learn, other, tmp_path, resume=True, quiet=True)
+        fit(network(), batch, learn, other, tmp_path, resume=True)
     with pytest.raises(UsageError, match="data = None, this one has b"):
         fit(network(), batch, learn, SETTINGS, tmp_path, resume=True, identity={"data": "b"})
     deeper = nn.Sequential(network(), nn.Linear(2, 2))
     with pytest.raises(ModelError, match="of another model"):
-        fit(deeper, batch, learn, SETTINGS, tmp_path, resume=True, quiet=True)
+        fit(deeper, batch, learn, SETTINGS, tmp_path, resume=True)
     (tmp_path / STATE_FILE).write_bytes(b"no safetensors")
     with pytest.raises(ModelError, match="cannot read the saved state"):
-        fit(network(), batch, learn, SETTINGS, tmp_path, resume=True, quiet=True)
+        fit(network(), batch, learn, SETTINGS, tmp_path, resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
@@ -201,7 +216,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
     module = network()
     with pytest.raises(NgcgError, match=r"step 1 has .*nan.*--lr"):
-        fit(module, batch, broken, SETTINGS, tmp_path, quiet=True)
+        fit(module, batch, broken, SETTINGS, tmp_path)
 
 
 @pytest.mark.parametrize("value", [{"steps": 0}, {"warmup": 2.0}, {"lr": -1.0}, {"ema": 1.0}])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ngcg_cli.commands.evaluate import evaluate
+from ngcg_cli.commands.export import export
 from ngcg_cli.commands.index import index
 from ngcg_cli.commands.info import info
 from ngcg_cli.commands.merge import merge
@@ -28,5 +29,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "merge": merge,
     "train": train,
     "eval": evaluate,
+    "export": export,
     "models": models,
 }

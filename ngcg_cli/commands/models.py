@@ -18,7 +18,7 @@ def models(
 ) -> None:
     """List the named models and their sizes.
 
-    Parameters are counted on the architecture, and those trained on the default LoRA settings;
+    Parameters are those of the architecture, and those trained are of the default LoRA settings;
     no weights are loaded and no network is needed.
 
     \b

@@ -27,11 +27,13 @@ def train(*, as_json: bool, **settings: Any) -> None:
       ngcg train GeoText/train.json --model internvl3.5-1b --batch-size 1024 --micro-batch 8 \\
         --epochs 20 --out geotext
     """  # fmt: skip
+    from ngcg_cli.output.progress import LiveProgress
     from ngcg_cli.training.train import is_first_process, train
 
     chosen = TrainSettings(**{k: v for k, v in settings.items() if v is not None})
     logger = logging.getLogger(__name__)
-    result = train(chosen, quiet=not logger.isEnabledFor(logging.INFO))
+    with LiveProgress() as progress:
+        result = train(chosen, progress)
     if not is_first_process():  # the others have done the same and say nothing
         return
     logger.info(

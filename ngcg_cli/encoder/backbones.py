@@ -190,5 +190,11 @@ def derive_backbone(
     return (_internvl if internvl else _smolvlm)(name, hub_id, **more)
 
 
+def backbone_from_settings(name: str, settings: dict[str, Any], where: str | Path) -> Backbone:
+    """The declaration of an export, from what its `ngcg.json` says; see `Backbone.settings`."""
+    internvl = str(settings.get("model_type")).startswith("internvl")
+    return (_internvl if internvl else _smolvlm)(name, None).with_settings(settings, where)
+
+
 def _side(value: Any) -> int:
     return int(value[0]) if isinstance(value, (list, tuple)) else int(value)

@@ -19,17 +19,24 @@ from typing import Any
 import torch
 
 from ngcg_cli import __version__
+from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.encoder import Encoder, assemble
 from ngcg_cli.encoder.lora import (
-    ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     adapter_settings,
     load_lora,
     merge_lora,
 )
-from ngcg_cli.encoder.module import POOLINGS, Pooling
+from ngcg_cli.encoder.module import Pooling
 from ngcg_cli.encoder.precision import Precision, PrecisionChoice, settle
-from ngcg_cli.encoder.received import read_object
+from ngcg_cli.encoder.stamp import (
+    ADAPTER_CONFIG,
+    BUNDLED_ADAPTER,
+    FORMAT,
+    POOLING,
+    STAMP,
+    read_stamp,
+)
 from ngcg_cli.encoder.tokenizer_file import is_panic
 from ngcg_cli.encoder.weights import (
     Source,
@@ -41,11 +48,6 @@ from ngcg_cli.encoder.weights import (
 )
 from ngcg_cli.errors import ModelError, NgcgError, UsageError
 
-FORMAT = 1
-STAMP = "ngcg.json"
-#: The folder of the adapter that ships with the bundled model, inside the model's own.
-BUNDLED_ADAPTER = "adapter"
-_POOLING = "pooling.safetensors"
 #: Checkpoints that may be trained on one another; a circle of them has no end.
 _MAX_ADAPTERS = 8
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -67,7 +69,7 @@ def load_encoder(
 
     Args:
         name_or_path: a named backbone, a hub id of a supported architecture, a model directory,
-            or a checkpoint that training wrote.
+            a checkpoint that training wrote, or the folder of a run, whose best is taken.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         pooling: for a backbone that states none; by default what `ngcg.json` says, else `eos`.
         trainable: for training: nothing is frozen, and a LoRA checkpoint's adapter is left
@@ -97,13 +99,14 @@ def load_encoder(
 def _loaded(
     name: str, place: torch.device, pooling: Pooling | None, trainable: bool, dtype: torch.dtype
 ) -> Encoder:
-    folder = Path(name).expanduser()
+    given = Path(name).expanduser()
+    folder = given if name in BACKBONES else _best_inside(given)
     if (folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
         held = dtype if trainable else torch.float32
         encoder = _load_adapted(name, folder, held, trainable=trainable)
     else:
-        source = resolve(name)
+        source = resolve(name if folder == given else str(folder))
         _require_model(source.folder)
         encoder = _load_named(source, pooling, dtype)
     encoder.module.to(place)
@@ -111,6 +114,14 @@ def _loaded(
         encoder.module.to(dtype).requires_grad_(False)
     encoder.module.eval()
     return encoder
+
+
+def _best_inside(folder: Path) -> Path:
+    """The best checkpoint, else the last, of a run's folder that is no checkpoint itself (yet)."""
+    for inner in (folder, folder / "best", folder / "last"):
+        if any((inner / name).is_file() for name in (ADAPTER_CONFIG, "config.json")):
+            return inner
+    return folder
 
 
 def _dtype(precision: Precision) -> torch.dtype:
@@ -143,7 +154,7 @@ def _load_named(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> 
     folder = source.folder / BUNDLED_ADAPTER
     if source.backbone is None or not (folder / ADAPTER_CONFIG).is_file():
         return encoder
-    base = _read_stamp(folder / STAMP).get("base")
+    base = read_stamp(folder / STAMP).get("base")
     _check_base(base, encoder, folder)
     if not merge_lora(encoder.module, folder):
         load_lora(encoder.module, folder, trainable=False)
@@ -154,7 +165,7 @@ def _load_named(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> 
 
 
 def _adapted_digest(encoder: Encoder, folder: Path) -> str:
-    learned = [folder / _POOLING] if encoder.module.pooling == "query" else []
+    learned = [folder / POOLING] if encoder.module.pooling == "query" else []
     files = digest_weights([folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS, *learned])
     return hashlib.sha256((encoder.weights_digest + files).encode()).hexdigest()
 
@@ -173,10 +184,10 @@ def _check_base(base: Any, encoder: Encoder, where: Path) -> None:
 def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
     base, backbone = load_base(source, dtype)
     stamp_path = source.folder / STAMP
-    stamp = _read_stamp(stamp_path) if stamp_path.is_file() else {}
+    stamp = read_stamp(stamp_path) if stamp_path.is_file() else {}
     if "settings" in stamp:
         backbone = backbone.with_settings(stamp["settings"], stamp_path)
-    learned = [source.folder / _POOLING] if stamp.get("pooling") == "query" else []
+    learned = [source.folder / POOLING] if stamp.get("pooling") == "query" else []
     digest = digest_weights(weight_files(source.folder) + learned)
     encoder = assemble(
         base,
@@ -199,7 +210,7 @@ def _load_adapted(
 ) -> Encoder:
     if depth > _MAX_ADAPTERS:
         raise ModelError(f"more than {_MAX_ADAPTERS} adapters on one another", where=folder)
-    stamp = _read_stamp(folder / STAMP)
+    stamp = read_stamp(folder / STAMP)
     origin = stamp.get("base")
     if not isinstance(origin, dict) or not isinstance(origin.get("name"), str):
         raise ModelError("no base model is named", where=folder / STAMP)
@@ -229,28 +240,15 @@ def _origin(
     return {"name": name, "hub_id": hub_id, "revision": revision, "weights": digest}
 
 
-def _read_stamp(path: Path) -> dict[str, Any]:
-    stamp = read_object(path)
-    if stamp.get("format") != FORMAT:
-        raise ModelError(
-            f"checkpoint format {stamp.get('format')!r}, this version reads {FORMAT}", where=path
-        )
-    if stamp.get("pooling", "eos") not in POOLINGS:
-        raise ModelError(f"unknown pooling {str(stamp['pooling'])[:60]!r}", where=path)
-    if not isinstance(stamp.get("settings", {}), dict):
-        raise ModelError("settings is not a JSON object", where=path)
-    return stamp
-
-
 def _load_pooling(encoder: Encoder, folder: Path) -> None:
     from safetensors.torch import load_file
 
     assert encoder.module.query_pooling is not None
     try:
-        encoder.module.query_pooling.load_state_dict(load_file(folder / _POOLING))
+        encoder.module.query_pooling.load_state_dict(load_file(folder / POOLING))
     except Exception as error:  # missing, damaged, other keys or shapes
         raise ModelError(
-            f"the learned pooling cannot be loaded ({error})", where=folder / _POOLING
+            f"the learned pooling cannot be loaded ({error})", where=folder / POOLING
         ) from error
 
 
@@ -312,7 +310,7 @@ def _write(
         state = {
             k: v.detach().cpu().contiguous() for k, v in module.query_pooling.state_dict().items()
         }
-        save_file(state, folder / _POOLING)
+        save_file(state, folder / POOLING)
     stamp |= {
         "pooling": module.pooling,
         "settings": encoder.backbone.settings(),

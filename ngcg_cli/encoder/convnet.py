@@ -133,6 +133,7 @@ def _fusible(image: Tensor) -> bool:
     return (
         image.device.type == "cpu"
         and image.dtype == torch.float32
+        and not torch.compiler.is_exporting()
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
@@ -190,8 +191,9 @@ class ConvTower(PreTrainedModel):
     def content(self, pixel_values: Tensor) -> Tensor:
         """What is seen, (B, (S / 32)^2, content_size), without where."""
         whole = pixel_values.device.type != "cpu" or _learning(self, pixel_values)
-        chunks = pixel_values.split(len(pixel_values) if whole else CHUNK)
-        return torch.cat([self._tokens(chunk) for chunk in chunks])
+        if whole or torch.compiler.is_exporting():
+            return self._tokens(pixel_values)
+        return torch.cat([self._tokens(chunk) for chunk in pixel_values.split(CHUNK)])
 
     def located(self, tokens: Tensor) -> Tensor:
         """Tokens (B, patches, content_size) with the channels that tell where each one stands."""
@@ -203,7 +205,7 @@ class ConvTower(PreTrainedModel):
         waves = [wave(math.pi / 2 * times * way) for way in (right, down) for times in (1, 2)
                  for wave in (torch.sin, torch.cos)]  # fmt: skip
         where = self.config.position * torch.stack(waves, -1).flatten(0, 1).to(tokens.dtype)
-        return torch.cat([tokens, where.expand(len(tokens), -1, -1)], -1)
+        return torch.cat([tokens, where.expand(tokens.shape[0], -1, -1)], -1)
 
     def _tokens(self, image: Tensor) -> Tensor:
         image = self.stem(image.contiguous(memory_format=torch.channels_last))

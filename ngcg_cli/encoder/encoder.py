@@ -6,22 +6,25 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ngcg_cli import items
 from ngcg_cli.encoder.backbones import Backbone, derive_backbone
-from ngcg_cli.encoder.module import EncoderModule, Pooling
+from ngcg_cli.encoder.engine import Engine
 from ngcg_cli.encoder.pixels import normalise, resize_images
 from ngcg_cli.encoder.precision import Precision
 from ngcg_cli.encoder.streams import encode_batches, share
 from ngcg_cli.encoder.tokens import TextTokenizer
 from ngcg_cli.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ngcg_cli.encoder.module import EncoderModule, Pooling
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ class Encoder:
     """THE encoder: what `index`, `query`, `train` and `eval` all use.
 
     Args:
-        module: the model itself.
+        engine: the model itself, and what computes it.
         tokenizer: its tokenizer.
         backbone: its declaration.
         name: what an index remembers and messages say.
@@ -40,18 +43,18 @@ class Encoder:
 
     def __init__(
         self,
-        module: EncoderModule,
+        engine: Engine,
         tokenizer: TextTokenizer,
         backbone: Backbone,
         *,
         name: str,
         weights_digest: str | None = None,
     ) -> None:
-        self.module = module
+        self.engine = engine
         self.tokenizer = tokenizer
         self.backbone = backbone
         self.name = name
-        self.dim = module.dim
+        self.dim = engine.dim
         self.image_size = backbone.image_size
         self._weights_digest = weights_digest
         self._told_of_cut = False
@@ -59,14 +62,28 @@ class Encoder:
         self.origin: dict[str, Any] | None = None
 
     @property
+    def module(self) -> EncoderModule:
+        """The model as a torch module, for training.
+
+        Raises:
+            ModelError: it is not loaded in torch.
+        """
+        module: EncoderModule | None = getattr(self.engine, "module", None)
+        if module is None:
+            raise ModelError(f"{self.name} runs in ONNX Runtime, not in torch")
+        return module
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return next(self.module.parameters()).device
+        import torch
+
+        return torch.device(self.engine.place)
 
     @property
     def precision(self) -> str:
         """What the model computes in, as `--precision` names it."""
-        return str(self.module.dtype).removeprefix("torch.")
+        return self.engine.precision
 
     @property
     def fingerprint(self) -> str:
@@ -78,7 +95,7 @@ class Encoder:
             "weights": self.weights_digest,
             "tokenizer": _digest_file(self.tokenizer.folder / "tokenizer.json"),
             "eos": self.tokenizer.eos_id,
-            "pooling": self.module.pooling,
+            "pooling": self.engine.pooling,
             "settings": self.backbone.settings(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -87,7 +104,7 @@ class Encoder:
     def weights_digest(self) -> str:
         """Hex digest that stands for the weights."""
         if self._weights_digest is None:
-            self._weights_digest = _digest_parameters(self.module)
+            self._weights_digest = self.engine.digest()
         return self._weights_digest
 
     @weights_digest.setter
@@ -101,13 +118,17 @@ class Encoder:
         """
         if precision == self.precision:
             return self
+        import torch
+
+        from ngcg_cli.encoder.torch_engine import TorchEngine
+
         module = copy.deepcopy(self.module)
         if module.adapter is not None:
             module.base = module.adapter.merge_and_unload()
             module.set_adapter(None)
         module.to(getattr(torch, precision)).requires_grad_(False).eval()
         return Encoder(
-            module,
+            TorchEngine(module),
             self.tokenizer,
             self.backbone,
             name=self.name,
@@ -145,7 +166,9 @@ class Encoder:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
 
         def encode(rows: list[int]) -> np.ndarray:
-            return self._run(self.module.embed_texts, *self.tokens([texts[row] for row in rows]))
+            chosen = [texts[row] for row in rows]
+            arrays = self.tokenizer.arrays(chosen, self.backbone.max_text_tokens)
+            return self.engine.texts(*arrays)
 
         return self._in_streams(encode, order, batch_size)
 
@@ -163,39 +186,24 @@ class Encoder:
 
     def encode_batch(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The same of so few images that they go through the model together."""
-        return self._run(self.module.embed_images, self.pixels(images))
+        return self.engine.images(resize_images(images, self.backbone), self.backbone)
 
     def _in_streams(
         self, encode: Callable[[list[int]], np.ndarray], order: list[int], batch_size: int
     ) -> np.ndarray:
         """`encode` of every row, `batch_size` at once, over streams where there are several."""
         vectors = np.empty((len(order), self.dim), dtype=np.float32)
-        streams, size = share(self.device, min(batch_size, len(order)))
+        streams, size = share(self.engine.streams(), min(batch_size, len(order)))
         batches = ((rows, rows) for rows in _batches(order, size))
         done: Iterable[tuple[list[int], np.ndarray]]
         if streams > 1:
-            done = encode_batches(encode, batches, streams)
+            done = encode_batches(encode, batches, streams, self.engine.enter_stream)
         else:  # a lone query starts no thread
             done = ((rows, encode(rows)) for rows, _ in batches)
-        with self._inferring():
+        with self.engine.inferring():
             for rows, own in done:
                 vectors[rows] = own
         return vectors
-
-    def _run(self, embed: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> np.ndarray:
-        with self._inferring(), torch.inference_mode():
-            vectors = embed(*(tensor.to(self.device) for tensor in inputs))
-        return vectors.cpu().numpy()
-
-    @contextmanager
-    def _inferring(self) -> Iterator[None]:
-        """Without dropout; around several streams, so that none ends it for the others."""
-        training = self.module.training
-        self.module.eval()
-        try:
-            yield
-        finally:
-            self.module.train(training)
 
 
 def build_encoder(
@@ -218,6 +226,7 @@ def build_encoder(
         backbone: the declaration; by default derived from `config`.
         device: where the weights are made.
     """
+    import torch
     from transformers import AutoModel
 
     with torch.device(device):
@@ -236,6 +245,9 @@ def assemble(
     weights_digest: str | None = None,
 ) -> Encoder:
     """Join a base model, a tokenizer folder and a declaration; they are checked to fit."""
+    from ngcg_cli.encoder.module import EncoderModule
+    from ngcg_cli.encoder.torch_engine import TorchEngine
+
     text_config = base.config.get_text_config()
     rows = base.get_input_embeddings().weight.shape[0]
     eos = _first(text_config.eos_token_id)
@@ -252,7 +264,9 @@ def assemble(
     prefix, suffix = tokenizer.image_prompt(backbone)
     module = EncoderModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
     module.to(base.device)
-    return Encoder(module, tokenizer, backbone, name=name, weights_digest=weights_digest)
+    return Encoder(
+        TorchEngine(module), tokenizer, backbone, name=name, weights_digest=weights_digest
+    )
 
 
 def _first(value: Any) -> int | None:
@@ -265,11 +279,3 @@ def _batches(order: list[int], size: int) -> list[list[int]]:
 
 def _digest_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest_parameters(module: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, tensor in sorted(module.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

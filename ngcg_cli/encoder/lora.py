@@ -18,9 +18,9 @@ from torch import nn
 from ngcg_cli.encoder.adapter_file import adapter_config, check_rank
 from ngcg_cli.encoder.backbones import LORA_TARGETS
 from ngcg_cli.encoder.module import EncoderModule
+from ngcg_cli.encoder.stamp import ADAPTER_CONFIG
 from ngcg_cli.errors import ModelError
 
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 

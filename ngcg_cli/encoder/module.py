@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ngcg_cli.choices import Pooling as Pooling
+from ngcg_cli.encoder.stamp import POOLINGS
 from ngcg_cli.errors import ModelError
-
-POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class QueryPooling(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, L, dim) and a boolean (B, L) mask of real tokens to (B, dim)."""
-        query = self.query.expand(len(hidden), -1, -1)
+        query = self.query.expand(hidden.shape[0], -1, -1)
         hidden = hidden.to(query.dtype)  # trained in float32 above a 16-bit base
         pooled, _ = self.attention(
             query, hidden, hidden, key_padding_mask=~mask, need_weights=False
@@ -124,8 +123,11 @@ class EncoderModule(nn.Module):
         """
         mask = attention_mask.bool()
         order = torch.argsort(mask.logical_not().to(torch.uint8), dim=1, stable=True)
-        hidden = self.language.get_input_embeddings()(input_ids.gather(1, order))
-        return self._finish(hidden, mask.gather(1, order))
+        return self.embed_ordered_texts(input_ids.gather(1, order), mask.gather(1, order))
+
+    def embed_ordered_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """The same of rows whose real tokens stand in front already; `mask` is boolean."""
+        return self._finish(self.language.get_input_embeddings()(input_ids), mask)
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) prepared pixels to (B, dim) unit vectors, float32."""
@@ -156,7 +158,7 @@ class EncoderModule(nn.Module):
         image = connector(tokens)
         embed = self.language.get_input_embeddings()
         prefix, suffix = (
-            embed(ids).to(image.dtype).expand(len(image), -1, -1)
+            embed(ids).to(image.dtype).expand(image.shape[0], -1, -1)
             for ids in (self._prefix, self._suffix)
         )
         hidden = torch.cat([prefix, image, suffix], dim=1)
@@ -175,7 +177,7 @@ class EncoderModule(nn.Module):
             weights = mask.to(torch.float32).unsqueeze(-1)
             return (hidden.float() * weights).sum(1) / weights.sum(1)
         last = mask.sum(1) - 1
-        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
 
     def gradient_checkpointing(self, on: bool = True) -> None:
         """Trade time for memory in training: activations are computed again going back."""

@@ -9,12 +9,15 @@ blows the image up to 2048 for the split that is not wanted here), and InternVL'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ngcg_cli.encoder.backbones import Backbone
+
+if TYPE_CHECKING:
+    import torch
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -69,12 +72,19 @@ def _longest_edge(width: int, height: int, side: int) -> tuple[int, int]:
 
 def normalise(images: np.ndarray, backbone: Backbone) -> torch.Tensor:
     """(N, S, S, 3) uint8 to (N, 3, S, S) float32, `(x / 255 - mean) / std`."""
-    mean = np.asarray(backbone.mean, dtype=np.float32)
-    std = np.asarray(backbone.std, dtype=np.float32)
+    import torch
+
     # One multiply-add per channel; a copy in channels-first order is what the convolution wants.
-    scale, shift = 1 / (255 * std), -mean / std
+    scale, shift = scale_and_shift(backbone)
     planes = np.empty((len(images), 3, *images.shape[1:3]), dtype=np.float32)
     for channel in range(3):
         np.multiply(images[..., channel], scale[channel], out=planes[:, channel])
         planes[:, channel] += shift[channel]
     return torch.from_numpy(planes)
+
+
+def scale_and_shift(backbone: Backbone) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) float32 each: `pixel * scale + shift` is `(pixel / 255 - mean) / std`."""
+    mean = np.asarray(backbone.mean, dtype=np.float32)
+    std = np.asarray(backbone.std, dtype=np.float32)
+    return 1 / (255 * std), -mean / std

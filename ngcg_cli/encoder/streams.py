@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 T = TypeVar("T")
 Batch = TypeVar("Batch")
@@ -25,40 +25,41 @@ Batch = TypeVar("Batch")
 _MALLOC = ((-3, 2**25), (-1, 2**28), (-2, 2**26))
 
 
-def stream_count(device: torch.device) -> int:
-    """How many batches are best embedded at once: a CPU's threads, else one."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
-
-
-def share(device: torch.device, at_once: int) -> tuple[int, int]:
+def share(available: int, at_once: int) -> tuple[int, int]:
     """Streams over which `at_once` inputs are best split, and inputs in each of their batches.
 
     So many at once, whatever they are split over: memory does not grow with the cores.
+
+    Args:
+        available: streams that the engine has.
+        at_once: inputs in memory together.
     """
-    streams = max(1, min(stream_count(device), at_once))
+    streams = max(1, min(available, at_once))
     return streams, max(1, at_once // streams)
 
 
 def encode_batches(
-    encode: Callable[[Batch], np.ndarray], batches: Iterable[tuple[T, Batch]], streams: int = 1
+    encode: Callable[[Batch], np.ndarray],
+    batches: Iterable[tuple[T, Batch]],
+    streams: int = 1,
+    enter: Callable[[int], None] | None = None,
 ) -> Generator[tuple[T, np.ndarray], None, None]:
-    """Embeds batches, `streams` at a time, each with its share of torch's threads.
+    """Embeds batches, `streams` at a time, each on a thread of its own.
 
     Args:
         encode: what embeds a batch, such as `Encoder.encode_batch`.
         batches: what the caller knows a batch by, and the batch of N. They are asked for in the
             caller's thread, one more than are being embedded.
         streams: batches embedded at the same time.
+        enter: what the engine does first in each stream's thread: `Engine.enter_stream`.
 
     Yields:
         For each batch, in order: what the caller knows it by, and (N, dim) float32 unit vectors.
     """
     _keep_freed_memory()
-    threads = max(1, torch.get_num_threads() // streams)
     waiting: deque[tuple[T, Future[np.ndarray]]] = deque()
-    pool = ThreadPoolExecutor(
-        streams, thread_name_prefix="embed", initializer=torch.set_num_threads, initargs=(threads,)
-    )
+    begin = None if enter is None else partial(enter, streams)
+    pool = ThreadPoolExecutor(streams, thread_name_prefix="embed", initializer=begin)
     try:
         for key, batch in batches:
             waiting.append((key, pool.submit(encode, batch)))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from tokenizers import Tokenizer
 
 from ngcg_cli.encoder.backbones import Backbone
 from ngcg_cli.encoder.received import read_object
 from ngcg_cli.encoder.tokenizer_file import is_panic, panics_told, tokenizer_bytes
 from ngcg_cli.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 #: Letters that a token stands for at most, on average over a text: words are a tenth of that.
 _LETTERS = 64
@@ -97,12 +100,19 @@ class TextTokenizer:
 
     def batch(self, texts: Sequence[str], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, L) int64 ids and (B, L) int64 attention mask, padded on the right."""
+        import torch
+
+        ids, mask = self.arrays(texts, max_tokens)
+        return torch.from_numpy(ids), torch.from_numpy(mask)
+
+    def arrays(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """`batch` as numpy arrays."""
         rows = self.ids(texts, max_tokens)
         length = max(map(len, rows), default=0)
-        ids = torch.full((len(rows), length), self.pad_id, dtype=torch.long)
-        mask = torch.zeros((len(rows), length), dtype=torch.long)
+        ids = np.full((len(rows), length), self.pad_id, np.int64)
+        mask = np.zeros((len(rows), length), np.int64)
         for row, tokens in enumerate(rows):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
+            ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
         return ids, mask
 

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isqrt, prod
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ngcg_cli.encoder.backbones import BACKBONES, MODEL_TYPES, Backbone, derive_backbone
 from ngcg_cli.encoder.received import check_depth, model_config, parse_object, read_object
 from ngcg_cli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _MODELS = Path(__file__).parent.parent / "models"
 _OFFLINE = (
@@ -51,6 +52,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     Raises:
         UsageError: no such device.
     """
+    import torch
+
     if str(device) == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device("mps" if torch.backends.mps.is_available() else kind)

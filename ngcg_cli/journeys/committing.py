@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -15,64 +15,55 @@ from typing import Self
 
 import numpy as np
 
+from ngcg_cli.errors import TileIndexError
 from ngcg_cli.journeys.defaults import BLOCK_SECONDS, BLOCK_TILES
 from ngcg_cli.journeys.files import content_of, with_facts
 from ngcg_cli.journeys.planning import Job
-from ngcg_cli.search import Block, SourceRecord, Store, TileTable
+from ngcg_cli.journeys.reading import Chunk
+from ngcg_cli.search import Block, Store, TileTable
 
 logger = logging.getLogger(__name__)
 
 # Chunks that may wait for the disk.
 _QUEUE = 256
+# Of a source's unreadable windows so many are named.
+_NAMED = 3
 
 
 @dataclass
-class Done:
-    """Some neighbouring windows of a source, embedded: `windows` looked at, N tiles of them."""
+class _Waiting:
+    """Chunks of a source that wait to be committed, and its content, being found."""
 
     job: Job
-    windows: int
-    skipped: int
-    readable: int
-    tiles: TileTable | None
-    vectors: np.ndarray
-
-
-@dataclass
-class _State:
-    """How far a source is, with what waits to be committed."""
-
-    job: Job
-    fresh: bool
-    done: int
-    skipped: int
-    readable: bool
-    waits: bool = False
-    tables: list[TileTable] = field(default_factory=list)
-    vectors: list[np.ndarray] = field(default_factory=list)
-    content: Future[str | None] | None = None
+    content: Future[str | None] | None
+    chunks: list[Chunk] = field(default_factory=list)
 
 
 class Committer:
-    """Commits blocks of tiles, of one source or of several, in the order in which they come.
+    """Counts what comes, and commits it in blocks of tiles, of one source or of several.
 
-    A block is committed when it is full or old enough, and at the end, also of an interrupted run.
-    Of a source of which no window can be read nothing is committed: what an earlier run has made of
-    it stays.
+    How far a source is stands in its `Job`, which is written here alone. A block is committed when
+    it is full or old enough, and at the end, also of an interrupted run. Of a source of which no
+    window can be read nothing is committed: what an earlier run has made of it stays.
 
     Attributes:
         added: tiles that it has committed.
     """
 
     def __init__(
-        self, index: Store, tiles: int = BLOCK_TILES, seconds: float = BLOCK_SECONDS
+        self,
+        index: Store,
+        jobs: Iterable[Job],
+        tiles: int = BLOCK_TILES,
+        seconds: float = BLOCK_SECONDS,
     ) -> None:
         self.added = 0
+        self._jobs = {job.path: job for job in jobs}
         self._index = index
         self._tiles = tiles
         self._seconds = seconds
-        self._queue: queue.Queue[Done | None] = queue.Queue(_QUEUE)
-        self._states: dict[str, _State] = {}
+        self._queue: queue.Queue[Chunk | None] = queue.Queue(_QUEUE)
+        self._waiting: dict[str, _Waiting] = {}
         self._held = 0
         self._due = float("inf")
         self._error: BaseException | None = None
@@ -100,15 +91,15 @@ class Committer:
             raise self._error
         logger.error("%s", self._error)
 
-    def put(self, done: Done) -> None:
-        """Hands on what is embedded; a source's windows come in the order of its grid.
+    def put(self, chunk: Chunk) -> None:
+        """Hands on what is embedded; a source's chunks come in the order of its grid.
 
         Raises:
             TileIndexError: an earlier block could not be committed.
         """
         if self._error is not None:
             raise self._error
-        self._queue.put(done)
+        self._queue.put(chunk)
 
     def _work(self) -> None:
         ended = False
@@ -116,10 +107,10 @@ class Committer:
             while not ended:
                 patience = max(0.0, self._due - time.monotonic())
                 with contextlib.suppress(queue.Empty):
-                    done = self._queue.get(timeout=min(patience, threading.TIMEOUT_MAX))
-                    ended = done is None
-                    if done is not None:
-                        self._hold(done)
+                    chunk = self._queue.get(timeout=min(patience, threading.TIMEOUT_MAX))
+                    ended = chunk is None
+                    if chunk is not None:
+                        self._take(chunk)
                 if ended or self._held >= self._tiles or time.monotonic() >= self._due:
                     self._commit()
         except BaseException as error:
@@ -127,67 +118,85 @@ class Committer:
             while not ended:  # nobody who puts may wait for ever
                 ended = self._queue.get() is None
 
-    def _hold(self, done: Done) -> None:
-        job = done.job
-        state = self._states.get(job.record.path)
-        if state is None:
-            state = _State(job, job.fresh, job.start, job.record.skipped, readable=job.start > 0)
-            self._states[job.record.path] = state
-            if job.record.content is None:
-                state.content = self._hasher.submit(content_of, job.record.path, self._stopped)
-        state.done += done.windows
-        state.skipped += done.skipped
-        state.readable |= done.readable > 0
-        state.waits = True
-        if done.tiles is not None:
-            state.tables.append(done.tiles)
-            state.vectors.append(done.vectors)
-            self._held += len(done.vectors)
+    def _take(self, chunk: Chunk) -> None:
+        job = self._jobs[chunk.path]
+        if job.failed:
+            return
+        if chunk.error is not None:
+            job.report.fail(chunk.error)
+            return
+        waiting = self._waiting.get(job.path)
+        if waiting is None:
+            known = job.record.content is not None
+            content = None if known else self._hasher.submit(content_of, job.path, self._stopped)
+            waiting = self._waiting[job.path] = _Waiting(job, content)
+        waiting.chunks.append(chunk)
+        job.done += chunk.windows
+        job.readable += chunk.readable
+        job.nowhere += chunk.nowhere
+        job.left_out += len(chunk.skipped)
+        job.skipped += chunk.skipped[: _NAMED - len(job.skipped)]
+        if chunk.tiles is not None:
+            job.tiles += len(chunk.tiles)
+            self._held += len(chunk.tiles)
+        for complaint in chunk.complaints:
+            logger.warning("%s: %s", job.path, complaint)
+        if job.done == job.windows:
+            job.conclude()
         self._due = min(self._due, time.monotonic() + self._seconds)
 
     def _commit(self) -> None:
         self._held, self._due = 0, float("inf")
-        ready = [state for state in self._states.values() if state.waits and state.readable]
-        if not ready:
+        blocks = []
+        for waiting in self._waiting.values():
+            job = waiting.job
+            if not waiting.chunks or not (job.readable or job.start):
+                continue
+            block = self._block(waiting)
+            try:
+                block.check(self._index.model.dim)
+            except TileIndexError as error:  # what is wrong with one source is no other's failure
+                job.report.fail(error)
+            else:
+                blocks.append(block)
+        if not blocks:
             return
-        blocks = [self._block(state) for state in ready]
         self._index.commit(blocks)
-        for state, block in zip(ready, blocks, strict=True):
-            report = state.job.report
-            report.tiles = len(block.tiles) + (0 if state.fresh else report.tiles)
+        for block in blocks:
+            waiting = self._waiting[block.source.path]
+            report = waiting.job.report
+            report.tiles = len(block.tiles) + (0 if block.fresh else report.tiles)
             self.added += len(block.tiles)
-            state.fresh = state.waits = False
-            state.tables, state.vectors = [], []
+            waiting.job.fresh = False
+            waiting.chunks = []
             if block.source.complete:
-                del self._states[block.source.path]
+                del self._waiting[block.source.path]
 
-    def _block(self, state: _State) -> Block:
-        job = state.job
+    def _block(self, waiting: _Waiting) -> Block:
+        job = waiting.job
+        complete = job.done == job.windows
         record = replace(
             job.record,
-            done=state.done,
+            done=job.done,
             windows=job.windows,
-            skipped=state.skipped,
-            complete=state.done == job.windows,
+            skipped=job.record.skipped + job.left_out,
+            complete=complete,
         )
-        if state.content is not None and (record.complete or state.content.done()):
-            record = replace(record, content=_content(record, state.content))
-        none = np.empty((0, self._index.model.dim), np.float32)
+        content = waiting.content
+        if complete or content is None or content.done():
+            found = record.content if content is None else content.result()
+            record = replace(record, content=found)
+        if complete and with_facts(record) != record:
+            # Then its content may be neither the one that was found nor the one that is there.
+            logger.warning("%s: it changed while it was indexed, index it again", record.path)
+            record = replace(record, content=None)
+        vectors = [vector for chunk in waiting.chunks for vector in chunk.vectors]
         return Block(
             source=record,
-            tiles=join(state.tables),
-            vectors=np.concatenate(state.vectors or [none]),
-            fresh=state.fresh,
+            tiles=join([chunk.tiles for chunk in waiting.chunks if chunk.tiles is not None]),
+            vectors=np.reshape(vectors, (-1, self._index.model.dim)),
+            fresh=job.fresh,
         )
-
-
-def _content(record: SourceRecord, content: Future[str | None]) -> str | None:
-    """The content, if the file is still the one that was found: else it may be neither's."""
-    found = content.result()
-    if record.complete and with_facts(record) != record:
-        logger.warning("%s: it changed while it was indexed, index it again", record.path)
-        return None
-    return found
 
 
 def join(tables: Sequence[TileTable]) -> TileTable:

@@ -7,8 +7,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngcg_cli import items
-from ngcg_cli.errors import RasterError, TileIndexError, UsageError
+from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys import defaults, trust
-from ngcg_cli.journeys.committing import Committer, Done
+from ngcg_cli.journeys.committing import Committer
 from ngcg_cli.journeys.model import (
     BUNDLED,
     load_model,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from ngcg_cli.encoder.precision import PrecisionChoice
 
 logger = logging.getLogger(__name__)
-
-# Of a source's unreadable windows so many are named.
-_NAMED = 3
 
 
 @dataclass
@@ -134,36 +131,36 @@ def index_sources(
 
         allow(drivers)
 
-    def run(index: Store | None) -> None:
-        settings = _settings(index, tile, overlap, min_valid)
-        plan = make_plan(names, index, settings, force=force, prune=prune, progress=progress)
+    def plan_for(index: Store | None) -> Plan:
+        cut = _settings(index, tile, overlap, min_valid)
+        return make_plan(names, index, cut, force=force, prune=prune, progress=progress)
+
+    with ExitStack() as stack:
+        index = open_index(index_path) if index_exists(index_path) else None
+        if index is None:
+            _refuse_foreign(index_path)
+        else:
+            refuse_other_name(model, index)
+            refuse_other_precision(precision, index)
+            # Planned only then: a writer that was waited for has done part of the work.
+            stack.enter_context(index.writing(wait=wait))
+        plan = stack.enter_context(closing(plan_for(index)))
+        encoder = load_model(model, device, index, precision=precision) if plan.jobs else None
+        if index is None and encoder is not None:
+            own = stamp(encoder, model or BUNDLED)
+            index = create_index(index_path, own, wait=wait)
+            trust.remember(index.path, index.model.name)
+            stack.enter_context(index.writing(wait=wait))
+            if index.sources():  # another run has made it meanwhile, and done its work
+                refuse_other_name(model, index)
+                refuse_other_precision(precision, index)
+                index.check_model(own)
+                plan = stack.enter_context(closing(plan_for(index)))
         report.sources = plan.reports
         report.model = index.model.name if index is not None else model_name(model or BUNDLED)
-        encoder = load_model(model, device, index, precision=precision) if plan.jobs else None
         if index is not None:
             _work(plan, index, encoder, batch_size, block_tiles, progress, report)
-        elif encoder is not None:
-            index = create_index(index_path, stamp(encoder, model or BUNDLED), wait=wait)
-            trust.remember(index.path, index.model.name)
-            with index.writing(wait=wait):
-                if index.sources():  # another run has made it, and done its work
-                    refuse_other_name(model, index)
-                    refuse_other_precision(precision, index)
-                    return run(index)
-                _work(plan, index, encoder, batch_size, block_tiles, progress, report)
-        if index is not None:
             report.dim, report.tiles = index.model.dim, index.tile_count
-
-    if index_exists(index_path):
-        index = open_index(index_path)
-        refuse_other_name(model, index)
-        refuse_other_precision(precision, index)
-        # Planned only now: a writer that was waited for has done part of the work.
-        with index.writing(wait=wait):
-            run(index)
-    else:
-        _refuse_foreign(index_path)
-        run(None)
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -221,7 +218,7 @@ def _work(
         report.pruned = len(index.drop(plan.gone))
     if encoder is not None:
         progress.start("indexing", sum(job.windows - job.start for job in plan.jobs))
-        committer = Committer(index, block_tiles)
+        committer = Committer(index, plan.jobs, block_tiles)
         try:
             with committer:
                 _embed(plan.jobs, committer, encoder, batch_size, progress)
@@ -250,122 +247,70 @@ def _refresh_graph(index: Store, progress: Progress) -> None:
     index.refresh_graph(advance)
 
 
-@dataclass
-class _Piece:
-    """A chunk of a source whose tiles are being embedded: (N, dim) vectors, `left` to come."""
-
-    job: Job
-    chunk: Chunk
-    vectors: np.ndarray
-    left: int
-
-
 def _embed(
     jobs: list[Job], committer: Committer, encoder: Encoder, batch_size: int, progress: Progress
 ) -> None:
-    """Embeds all tiles in batches that run across sources, and hands them on in order."""
+    """Reads, embeds and hands on to be committed, all at the same time."""
+    left = {job.path: job.windows - job.start for job in jobs}
+
+    def hand_on(chunk: Chunk) -> None:
+        committer.put(chunk)
+        looked_at = left[chunk.path] if chunk.error is not None else chunk.windows
+        left[chunk.path] -= looked_at
+        progress.at(chunk.path)
+        progress.advance(looked_at)
+
+    # Resized by the readers: what waits is small, and the model's threads have the model alone.
+    reading = read_ahead(
+        jobs, 2 * encoder.image_size, max(2 * CHUNK, batch_size), prepare=encoder.resized
+    )
+    with closing(reading) as chunks:
+        embed(chunks, encoder, batch_size, hand_on)
+
+
+def embed(
+    chunks: Iterable[Chunk],
+    encoder: Encoder,
+    batch_size: int,
+    hand_on: Callable[[Chunk], object],
+) -> None:
+    """Gives chunks the vectors of their pixels, in batches that run across chunks and sources.
+
+    Args:
+        chunks: as they are read.
+        encoder: the model.
+        batch_size: tiles embedded at once.
+        hand_on: gets each chunk, in order, as soon as it is whole.
+    """
     from ngcg_cli.encoder.streams import encode_batches, share
 
-    pieces: deque[_Piece] = deque()
-    streams, size = share(encoder.device, batch_size)
+    streams, size = share(encoder.engine.streams(), batch_size)
+    waiting: deque[Chunk] = deque()
 
-    def hand_on() -> None:
-        while pieces and not pieces[0].left:
-            piece = pieces.popleft()
-            committer.put(
-                Done(
-                    piece.job,
-                    windows=piece.chunk.windows,
-                    skipped=len(piece.chunk.skipped),
-                    readable=piece.chunk.readable,
-                    tiles=piece.chunk.tiles,
-                    vectors=piece.vectors,
-                )
-            )
+    def hand_on_whole() -> None:
+        while waiting and waiting[0].whole:
+            hand_on(waiting.popleft())
 
-    def read() -> Generator[tuple[_Piece, int, np.ndarray], None, None]:
-        tally = _Tally()
-        ahead = max(2 * CHUNK, batch_size)
-        # Resized by the readers: what waits is small, and the model's threads have the model alone.
-        reading = read_ahead(jobs, 2 * encoder.image_size, ahead, prepare=encoder.resized)
-        with closing(reading) as chunks:
-            for job, chunk in chunks:
-                if tally.job is not job:
-                    tally.end(progress)
-                    tally = _Tally(job)
-                    progress.at(job.record.path)
-                if chunk.error is not None:
-                    job.report.fail(chunk.error)
-                    continue
-                tally.add(chunk)
-                pixels, chunk.pixels = chunk.pixels, []
-                count = len(pixels)
-                progress.advance(chunk.windows - count)
-                piece = _Piece(job, chunk, np.empty((count, encoder.dim), np.float32), count)
-                pieces.append(piece)
-                hand_on()
-                for row, tile in enumerate(pixels):
-                    yield piece, row, tile
-            tally.end(progress)
+    def tiles() -> Generator[tuple[Chunk, np.ndarray], None, None]:
+        for chunk in chunks:
+            pixels, chunk.pixels = chunk.pixels, []
+            waiting.append(chunk)
+            hand_on_whole()
+            for tile in pixels:
+                yield chunk, tile
 
-    def batches() -> Generator[tuple[list[tuple[_Piece, int]], list[np.ndarray]], None, None]:
-        with closing(read()) as tiles:
-            while batch := list(islice(tiles, size)):
-                yield [(piece, row) for piece, row, _ in batch], [tile for *_, tile in batch]
+    def batches() -> Generator[tuple[list[Chunk], list[np.ndarray]], None, None]:
+        with closing(tiles()) as each:
+            while batch := list(islice(each, size)):
+                yield [chunk for chunk, _ in batch], [tile for _, tile in batch]
 
     with (
         closing(batches()) as filled,
-        closing(encode_batches(encoder.encode_batch, filled, streams)) as embedded,
+        closing(
+            encode_batches(encoder.encode_batch, filled, streams, encoder.engine.enter_stream)
+        ) as embedded,
     ):
-        for places, vectors in embedded:
-            for (piece, row), vector in zip(places, vectors, strict=True):
-                piece.vectors[row] = vector
-                piece.left -= 1
-            progress.advance(len(places))
-            hand_on()
-
-
-@dataclass
-class _Tally:
-    """What could be read of the source in work."""
-
-    job: Job | None = None
-    windows: int = 0
-    readable: int = 0
-    tiles: int = 0
-    skipped: int = 0
-    nowhere: int = 0
-    reasons: list[str] = field(default_factory=list)
-
-    def add(self, chunk: Chunk) -> None:
-        self.windows += chunk.windows
-        self.readable += chunk.readable
-        self.tiles += len(chunk.pixels)
-        self.skipped += len(chunk.skipped)
-        self.nowhere += chunk.nowhere
-        if self.job is not None:
-            for complaint in chunk.complaints:
-                logger.warning("%s: %s", self.job.record.path, complaint)
-        self.reasons += chunk.skipped[: _NAMED - len(self.reasons)]
-
-    def end(self, progress: Progress) -> None:
-        """Tells what is wrong with the source, now that all of it was seen."""
-        job = self.job
-        if job is None:
-            return
-        progress.advance(job.windows - job.start - self.windows)  # what a failure left unseen
-        if job.report.status == "failed":
-            return
-        if self.nowhere:
-            logger.warning(
-                "%s: %s of its %s windows have their centre off the Earth and are left out",
-                job.record.path,
-                f"{self.nowhere:,}",
-                f"{job.windows:,}",
-            )
-        if self.skipped and not self.readable and not job.start:
-            job.report.fail(RasterError(f"none of its windows can be read: {self.reasons[0]}"))
-        elif self.skipped or job.record.skipped:
-            job.report.skip(job.record.skipped + self.skipped, job.windows, self.reasons)
-        elif not self.tiles and not job.start:
-            logger.warning("%s: no tile holds enough data to be indexed", job.record.path)
+        for owners, vectors in embedded:
+            for chunk, vector in zip(owners, vectors, strict=True):
+                chunk.vectors.append(vector)
+            hand_on_whole()

@@ -57,10 +57,10 @@ def load_model(
             precision = cast("PrecisionChoice", index.model.precision)
     wanted = model or (index.model.name if index else BUNDLED)
 
-    from ngcg_cli.encoder.checkpoint import load_encoder
+    from ngcg_cli.encoder.loading import open_encoder
 
     try:
-        encoder = load_encoder(wanted, device, precision=precision)
+        encoder = open_encoder(wanted, device, precision=precision)
     except ModelError as error:
         if model is None and index is not None:
             raise ModelError(
@@ -75,7 +75,10 @@ def load_model(
         index.check_model(asking)
         if model is not None:
             trust.remember(index.path, model_name(model))
-    logger.debug("%s computes in %s on %s", wanted, encoder.precision, encoder.device)
+    engine = encoder.engine
+    logger.debug(
+        "%s computes in %s on %s (%s)", wanted, engine.precision, engine.place, engine.kind
+    )
     return encoder
 
 

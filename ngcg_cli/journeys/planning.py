@@ -7,16 +7,21 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.errors import NgcgError, RasterError, UsageError
 from ngcg_cli.journeys.files import content_of, is_gone, is_local, with_facts
 from ngcg_cli.progress import Progress
 from ngcg_cli.search import SourceRecord, Store
 
+if TYPE_CHECKING:
+    from ngcg_cli.raster import Raster
+
 logger = logging.getLogger(__name__)
 
 _HASHERS = min(4, os.cpu_count() or 1)
+# Rasters that stay open from the planning to their reading; each takes a file and its header.
+_KEPT_OPEN = 64
 
 Status = Literal["indexed", "unchanged", "failed"]
 
@@ -57,23 +62,23 @@ class SourceReport:
         logger.error("%s: %s", self.path, self.reason)
         logger.debug("reading %s failed", self.path, exc_info=error)
 
-    def skip(self, skipped: int, windows: int, reasons: list[str]) -> None:
-        """Says how many of its windows were left out, and why the first of them."""
-        more = "; ..." if skipped > len(reasons) else ""
-        told = f"{skipped:,} of its {windows:,} windows left out: {'; '.join(reasons)}{more}"
-        self.reason = " ".join(told.split())
-        logger.error("%s: %s", self.path, self.reason)
-
 
 @dataclass
 class Job:
-    """A raster to be indexed.
+    """A raster to be indexed, and how far it is.
 
     Attributes:
         record: what the index shall know of it.
         windows: size of its grid.
         start: windows that an earlier run has done.
         fresh: whether tiles of the same path that are in the index have to go.
+        raster: left open by the planning, for the reader.
+        done: windows that have been looked at, those of earlier runs included.
+        tiles: how many hold enough data, in this run.
+        readable: windows that were read, or are known to be empty.
+        skipped: of each window that could not be read, or the first few, which and why.
+        left_out: how many could not be read.
+        nowhere: how many have their centre off the Earth.
     """
 
     record: SourceRecord
@@ -81,6 +86,47 @@ class Job:
     windows: int
     start: int = 0
     fresh: bool = True
+    raster: Raster | None = None
+    done: int = 0
+    tiles: int = 0
+    readable: int = 0
+    skipped: list[str] = field(default_factory=list)
+    left_out: int = 0
+    nowhere: int = 0
+
+    def __post_init__(self) -> None:
+        self.done = self.start
+
+    @property
+    def path(self) -> str:
+        """The raster's path."""
+        return self.record.path
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing more is to be done for it."""
+        return self.report.status == "failed"
+
+    def conclude(self) -> None:
+        """Tells what is wrong with the source, now that all of it was seen."""
+        left_out = self.record.skipped + self.left_out
+        if self.nowhere:
+            logger.warning(
+                "%s: %s of its %s windows have their centre off the Earth and are left out",
+                self.path,
+                f"{self.nowhere:,}",
+                f"{self.windows:,}",
+            )
+        if self.left_out and not self.readable and not self.start:
+            self.report.fail(RasterError(f"none of its windows can be read: {self.skipped[0]}"))
+        elif left_out:
+            more = "; ..." if left_out > len(self.skipped) else ""
+            told = "; ".join(self.skipped)
+            reason = f"{left_out:,} of its {self.windows:,} windows left out: {told}{more}"
+            self.report.reason = " ".join(reason.split())
+            logger.error("%s: %s", self.path, self.report.reason)
+        elif not self.tiles and not self.start:
+            logger.warning("%s: no tile holds enough data to be indexed", self.path)
 
 
 @dataclass
@@ -98,6 +144,12 @@ class Plan:
     jobs: list[Job] = field(default_factory=list)
     renames: list[tuple[str, SourceRecord]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Closes the rasters that nobody has read."""
+        for job in self.jobs:
+            if job.raster is not None:
+                job.raster.close()
 
 
 def make_plan(
@@ -128,12 +180,14 @@ def make_plan(
         for path in paths
         if path not in failed and path not in gone
     ]
-    earlier = {} if force else _earlier(wanted, known, progress)
+    contents: dict[str, str | None] = {}
+    earlier = {} if force else _earlier(wanted, known, contents, progress)
     plan.reports = [
         failed.get(path) or SourceReport(path, "indexed") for path in paths if path not in gone
     ]
     reports = {report.path: report for report in plan.reports}
     for record in wanted:
+        record = replace(record, content=contents.get(record.path))
         _plan_one(plan, record, reports[record.path], known, earlier)
     moved = {old for old, _ in plan.renames}
     plan.gone = sorted(gone - moved)
@@ -147,6 +201,8 @@ def _plan_one(
     known: dict[str, SourceRecord],
     earlier: dict[str, SourceRecord],
 ) -> None:
+    from ngcg_cli.raster import Raster, TileSize
+
     if record.path in known:
         report.tiles = known[record.path].tiles  # if it fails, those of an earlier run stay
     same = earlier.get(record.path)
@@ -155,16 +211,22 @@ def _plan_one(
         if same.complete:
             return
     try:
-        windows = _count_windows(record)
+        raster = Raster.open(record.path)
+        windows = len(raster.grid(TileSize.parse(record.tile), record.overlap))
     except UsageError:
         raise
     except NgcgError as error:
         report.fail(error)
         return
+    record = replace(record, acquired=raster.acquired)
     job = Job(record, report, windows)
     if same is not None and same.windows == windows:
         record = replace(record, content=same.content, skipped=same.skipped)
         job = Job(record, report, windows, start=same.done, fresh=False)
+    if len(plan.jobs) < _KEPT_OPEN:
+        job.raster = raster
+    else:
+        raster.close()
     plan.jobs.append(job)
 
 
@@ -184,12 +246,16 @@ def _keep(plan: Plan, record: SourceRecord, same: SourceRecord, report: SourceRe
 
 
 def _earlier(
-    wanted: list[SourceRecord], known: dict[str, SourceRecord], progress: Progress
+    wanted: list[SourceRecord],
+    known: dict[str, SourceRecord],
+    contents: dict[str, str | None],
+    progress: Progress,
 ) -> dict[str, SourceRecord]:
     """For each path that an earlier run has worked on, complete or not, the record of that work.
 
     The cheap signs come first: path, size and time. Where the size alone fits the contents are
-    compared, with the source of the same path or with those that are gone.
+    compared, with the source of the same path or with those that are gone; they are kept in
+    `contents`, so that none is read twice for it.
     """
     found: dict[str, SourceRecord] = {}
     doubtful: list[tuple[SourceRecord, list[SourceRecord]]] = []
@@ -211,8 +277,9 @@ def _earlier(
     progress.start("comparing", len(doubtful))
     taken: set[str] = set()
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hasher") as pool:
-        contents = pool.map(lambda pair: content_of(pair[0].path), doubtful)
-        for (record, alike), content in zip(doubtful, contents, strict=True):
+        found_contents = pool.map(lambda pair: content_of(pair[0].path), doubtful)
+        for (record, alike), content in zip(doubtful, found_contents, strict=True):
+            contents[record.path] = content
             progress.advance(1)
             for other in alike:
                 if content is not None and other.content == content and other.path not in taken:
@@ -273,10 +340,3 @@ def _rasters(sources: list[str], known: Iterable[str]) -> tuple[list[str], dict[
             place = os.path.realpath(path) if is_local(path) else path
             paths.setdefault(place, names.get(place, path))
     return list(paths.values()), failed
-
-
-def _count_windows(record: SourceRecord) -> int:
-    from ngcg_cli.raster import Raster, TileSize
-
-    with Raster.open(record.path) as raster:
-        return len(raster.grid(TileSize.parse(record.tile), record.overlap))

@@ -36,12 +36,14 @@ _PATIENCE = 5.0
 
 @dataclass
 class Chunk:
-    """Some neighbouring windows of a raster, read.
+    """Some neighbouring windows of a raster: read, then embedded, then committed.
 
     Attributes:
+        path: of the raster.
         windows: how many were looked at.
         tiles: those that hold enough data, N of them, and where they lie; None where N is 0.
-        pixels: their N images, uint8 RGB (h, w, 3).
+        pixels: their N images, uint8 RGB (h, w, 3), until they are embedded.
+        vectors: those of its tiles that are embedded, each (dim,) float32, in order.
         skipped: of each that could not be read, which and why.
         readable: how many were read, or are known to be empty.
         nowhere: how many have their centre off the Earth.
@@ -49,14 +51,21 @@ class Chunk:
         error: why the source cannot be read on; then nothing else is set.
     """
 
+    path: str
     windows: int = 0
     tiles: TileTable | None = None
     pixels: list[np.ndarray] = field(default_factory=list)
+    vectors: list[np.ndarray] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     readable: int = 0
     nowhere: int = 0
     complaints: list[str] = field(default_factory=list)
     error: Exception | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its tiles are embedded."""
+        return self.tiles is None or len(self.vectors) == len(self.tiles)
 
 
 def read_ahead(
@@ -65,7 +74,7 @@ def read_ahead(
     tiles_ahead: int = 2 * CHUNK,
     readers: int = READERS,
     prepare: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> Generator[tuple[Job, Chunk], None, None]:
+) -> Generator[Chunk, None, None]:
     """Reads all windows of all jobs, in order, a bounded number of tiles ahead of the caller.
 
     A window that lies nowhere on the Earth, or holds too little data, is counted but gives no tile.
@@ -90,14 +99,14 @@ def read_ahead(
             if job is None:
                 return
             try:
-                for chunk in _chunks(job, max_side):
+                for chunk in read_source(job, max_side):
                     if prepare is not None:
                         chunk.pixels = [prepare(pixels) for pixels in chunk.pixels]
                     ahead.put(number, chunk)
                     if ahead.stopped:
                         return
             except Exception as error:  # whatever a hostile file provokes, the other sources go on
-                ahead.put(number, Chunk(error=error))
+                ahead.put(number, Chunk(job.path, error=error))
             ahead.put(number, None)
 
     threads = [
@@ -107,9 +116,9 @@ def read_ahead(
     try:
         for thread in threads:
             thread.start()
-        for number, job in enumerate(jobs):
+        for number in range(len(jobs)):
             while (chunk := ahead.take(number)) is not None:
-                yield job, chunk
+                yield chunk
     finally:
         ahead.stop()
         until = time.monotonic() + _PATIENCE
@@ -169,12 +178,18 @@ def _weight(chunk: Chunk | None) -> int:
     return 0 if chunk is None else max(1, len(chunk.pixels))
 
 
-def _chunks(job: Job, max_side: int) -> Iterator[Chunk]:
+def read_source(job: Job, max_side: int) -> Iterator[Chunk]:
+    """Reads the windows of one source, in the order of its grid, from where an earlier run ended.
+
+    Raises:
+        RasterError: it cannot be read on.
+    """
     from ngcg_cli.raster import Raster, TileSize
     from ngcg_cli.raster.gdal import settings
 
     record = job.record
-    with settings(record.path), Raster.open(record.path) as raster:
+    opened, job.raster = job.raster, None
+    with settings(job.path), opened or Raster.open(job.path) as raster:
         windows = raster.grid(TileSize.parse(record.tile), record.overlap)
         if len(windows) != job.windows:
             raise RasterError("it changed while it was being indexed", hint="Index it again.")
@@ -186,7 +201,7 @@ def _chunks(job: Job, max_side: int) -> Iterator[Chunk]:
 
 
 def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_side: int) -> Chunk:
-    chunk = Chunk(windows=len(windows))
+    chunk = Chunk(record.path, len(windows))
     filled = [window for window in windows if not raster.empty(window)]
     chunk.readable = len(windows) - len(filled)
     if not filled:

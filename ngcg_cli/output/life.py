@@ -59,6 +59,7 @@ def _row(source: Mapping[str, Any]) -> dict[str, Any]:
         "tiles": source["tiles"],
         "tile": source["tile"],
         "overlap": source["overlap"],
+        "acquired": source.get("acquired") or "",
         "west south east north": _box(source["bbox"]),
     }
 

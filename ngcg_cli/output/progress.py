@@ -47,12 +47,20 @@ class LiveProgress(Progress):
         if self._bar is not None:
             self._bar.advance(self._task, count)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether a bar is drawn."""
+        return self._bar is not None
+
     def at(self, source: str) -> None:
         """Shows the source in work, by the last part of its name."""
+        name = harmless(os.path.basename(source.rstrip("/")) or source)
+        self.note(name if len(name) <= _SOURCE_WIDTH else f"…{name[1 - _SOURCE_WIDTH :]}")
+
+    def note(self, text: str) -> None:
+        """Shows a few words behind the bar."""
         if self._bar is not None:
-            name = harmless(os.path.basename(source.rstrip("/")) or source)
-            short = name if len(name) <= _SOURCE_WIDTH else f"…{name[1 - _SOURCE_WIDTH :]}"
-            self._bar.update(self._task, source=short)
+            self._bar.update(self._task, source=text)
 
 
 def _bar(unit: str | None) -> Any:

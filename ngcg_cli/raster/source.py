@@ -20,6 +20,7 @@ from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
+from ngcg_cli.raster.acquired import acquired
 from ngcg_cli.raster.crop import write_crop
 from ngcg_cli.raster.footprint import Footprints, Georeference
 from ngcg_cli.raster.gdal import FAILURES, settings, telling
@@ -54,7 +55,7 @@ class _Plan:
 
 
 class Raster:
-    """An open raster; use it from one thread, and close it (it is a context manager).
+    """An open raster; use it from one thread at a time, and close it (it is a context manager).
 
     A raster that has ground control points only is read through GDAL's warper: its pixels, and the
     windows on it, are then those of the warped raster.
@@ -63,6 +64,7 @@ class Raster:
         path: as given to `open`.
         width, height: pixels.
         gsd: ground sample distance in metres along a row and a column, at the centre.
+        acquired: when the picture was taken, ISO 8601, or None.
     """
 
     def __init__(self, path: str, dataset: Any, georeference: Georeference) -> None:
@@ -85,6 +87,8 @@ class Raster:
         self._type = np.result_type(*types).name if self._mixed else types[0]
         self._eight_bit = set(types) == {"uint8"} and set(self._bits) == {"8"}
         self._nodata = [dataset.nodatavals[band - 1] for band in self._colours]
+        domains = [dataset.tags(ns=ns) for ns in (None, "IMAGERY", "EXIF")]
+        self.acquired = acquired(path, domains)
         self._pages = len(dataset.subdatasets)
         self._fills: dict[float, int] = {}
         self._looked = 0

@@ -83,6 +83,7 @@ def _source(source: SourceRecord, damaged: bool, box: Box | None) -> dict[str, A
         "min_valid": source.min_valid,
         "size": source.size,
         "content": source.content,
+        "acquired": source.acquired,
         "bbox": box,
     }
 

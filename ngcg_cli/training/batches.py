@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class PairBatches(Dataset[Batch]):
         pairs: the data set.
         encoder: its tokenizer and pixel preparation are used, not its weights.
         batch_size: pairs in the whole batch, over all processes.
+        spread: keep a place's pairs apart; else they are dealt as chance has it, which is what
+            the reference does.
         augmentations: see `augment`.
         seed: the run's seed.
         rank, world: this process's number, and of how many: it makes its own part of each batch.
@@ -75,6 +77,7 @@ class PairBatches(Dataset[Batch]):
         encoder: Encoder,
         batch_size: int,
         *,
+        spread: bool = True,
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
         rank: int = 0,
@@ -84,7 +87,9 @@ class PairBatches(Dataset[Batch]):
         self.items = [(p, c) for p, pair in enumerate(pairs) for c in range(len(pair.captions))]
         if len(self.items) < world:
             raise DataError(f"{len(self.items)} pairs are too few for {world} processes")
-        places = [pairs[p].place or f"image {pairs[p].name}" for p, _ in self.items]
+        places: Sequence[Hashable] = range(len(self.items))
+        if spread:
+            places = [pairs[p].place or f"image {pairs[p].name}" for p, _ in self.items]
         self.order = SpreadBatches(places, batch_size, seed)
         self.part = slice(
             rank * (self.order.batch_size // world), (rank + 1) * (self.order.batch_size // world)

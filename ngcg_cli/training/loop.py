@@ -12,9 +12,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.progress import Progress
 from ngcg_cli.training.course import LoopSettings
-from ngcg_cli.training.progress import progress
 from ngcg_cli.training.state import (
     BEST,
     LAST,
@@ -38,23 +38,30 @@ from ngcg_cli.training.state import (
     load_state,
     save_state,
     trainable,
-    write_folder,
 )
 from ngcg_cli.training.stream import stop_signals, stream
 
 logger = logging.getLogger(__name__)
 
 Step = Callable[[nn.Module, Any], dict[str, float]]
-Validate = Callable[[nn.Module, int], dict[str, float]]
-Save = Callable[[nn.Module, Path, dict[str, float]], None]
+Validate = Callable[[], dict[str, float]]
+Save = Callable[[Path, dict[str, float]], Any]
+
+_TELL_EVERY = 30.0  # seconds between two lines where no bar is drawn
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished run: steps done, seconds of this call, last validation, best validation."""
+    """A finished run.
+
+    Attributes:
+        steps: done, those before a resume included.
+        start, metrics, best: the validation before the first step, the last one, the best one,
+            each with its step.
+    """
 
     steps: int
-    seconds: float
+    start: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
 
@@ -65,61 +72,25 @@ class Interrupted(NgcgError):
     exit_code = 130
 
 
-def fit(
-    module: nn.Module,
-    batches: Callable[[int], Any] | Dataset[Any],
-    step: Step,
-    settings: LoopSettings,
-    out: Path,
-    *,
-    validate: Validate | None = None,
-    best: str | None = None,
-    save: Save | None = None,
-    resume: bool = False,
-    identity: dict[str, Any] | None = None,
-    workers: int = 0,
-    quiet: bool = False,
-) -> FitResult:
-    """Train what requires a gradient in `module`, in place.
-
-    Leaves in `out`: `metrics.jsonl`, the state to resume from, and through `save` the folders
-    `last` and `best`. Under `torch.distributed` the gradients are summed over the processes (so
-    each `step` leaves its share of the whole gradient) and process 0 alone validates and writes.
-
-    Args:
-        module: on its device already; frozen companions (teachers) belong outside of it.
-        batches: `batches(i)` or `batches[i]` is batch `i`, a pure function of `i` (from 0).
-        step: runs forward AND backward, leaves the gradients in `.grad`, and returns the step's
-            figures: `loss`, perhaps others; `pairs`, if there, gives the speed.
-        settings: see `LoopSettings`.
-        out: the run's folder; made when missing.
-        validate: `validate(module, steps_done)` in eval mode without gradients -> figures.
-        best: name of the validation figure to maximise; `save` is called on each new best.
-        save: `save(module, folder, figures)` writes the model into an empty folder.
-        resume: go on from the state in `out`; without one the run starts at step 0.
-        identity: JSON values that a resumed run must share with the first (data, loss, model).
-        workers: processes that make batches ahead of the model; 0 makes them in this one.
-        quiet: no progress on stderr.
-
-    Raises:
-        UsageError: `out` holds a run and `resume` is off, or its settings were others.
-        NgcgError: the loss or the gradient is not finite.
-        Interrupted: Ctrl-C or SIGTERM; the state of the last finished step is saved.
-    """
-    return _Run(
-        module, settings, out, step, validate, best, save, identity or {}, workers, quiet
-    ).go(batches, resume)
-
-
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, weight_decay: float, rates: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """AdamW's groups: matrices decay; biases, norm gains, scales and temperatures do not.
 
     The convention of GPT-2 and CLIP trainers: what has fewer than two dimensions is left alone.
+
+    Args:
+        module: what is trained.
+        weight_decay: of what decays.
+        rates: by a part of parameters' names, their learning rate as a `share` of the others'.
     """
-    learning = list(trainable(module).values())
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in trainable(module).items():
+        share = next((rate for part, rate in (rates or {}).items() if part in name), 1.0)
+        groups.setdefault((share, parameter.ndim < 2), []).append(parameter)
     return [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+        {"params": groups[key], "weight_decay": 0.0 if key[1] else weight_decay, "share": key[0]}
+        for key in sorted(groups, key=lambda key: (-key[0], key[1]))
     ]
 
 
@@ -129,95 +100,136 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     torch.manual_seed(int(state[0]))
 
 
-class _Run:
-    """One call of `fit`: what it works with, and where it stands."""
+@dataclass
+class Run:
+    """Trains what requires a gradient in `module`, in place.
 
-    def __init__(
-        self,
-        module: nn.Module,
-        settings: LoopSettings,
-        out: Path,
-        step: Step,
-        validate: Validate | None,
-        best: str | None,
-        save: Save | None,
-        identity: dict[str, Any],
-        workers: int,
-        quiet: bool,
-    ) -> None:
-        self.module, self.settings, self.out = module, settings, out
-        self.step, self.validate, self.best_name, self.save = step, validate, best, save
-        self.workers = workers
+    Leaves in `out`: `metrics.jsonl`, the state to resume from, and through `save` the folders
+    `last` and `best`. Under `torch.distributed` the gradients are summed over the processes (so
+    each `step` leaves its share of the whole gradient) and process 0 alone validates and writes.
+
+    Attributes:
+        module: on its device already; frozen companions (teachers) belong outside of it.
+        batches: `batches(i)` or `batches[i]` is batch `i`, a pure function of `i` (from 0).
+        step: `step(module, batch)` runs forward AND backward, leaves the gradients in `.grad`, and
+            returns the step's figures: `loss`, perhaps others; `pairs`, if there, gives the speed.
+        settings: see `LoopSettings`.
+        out: the run's folder; made when missing.
+        validate: called in eval mode without gradients, before the first step and then as the
+            settings say; returns figures.
+        best: name of the validation figure to maximise; `save` is called on each new best.
+        save: `save(folder, figures)` writes the model there, whole or not at all.
+        resume: go on from the state in `out`; without one the run starts at step 0.
+        identity: JSON values that a resumed run must share with the first (data, loss, model).
+        rates: see `parameter_groups`; a resumed run must share them, too.
+        workers: processes that make batches ahead of the model; 0 makes them in this one.
+        progress: is told how far the run is.
+    """
+
+    module: nn.Module
+    batches: Callable[[int], Any] | Dataset[Any]
+    step: Step
+    settings: LoopSettings
+    out: Path
+    _: KW_ONLY
+    validate: Validate | None = None
+    best: str | None = None
+    save: Save | None = None
+    resume: bool = False
+    identity: dict[str, Any] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    workers: int = 0
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
         self.many = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         self.rank = dist.get_rank() if self.many else 0
-        self.quiet = quiet or self.rank > 0
-        self.parameters = trainable(module)
+        self.parameters = trainable(self.module)
         if not self.parameters:
             raise UsageError("nothing to train: every parameter is frozen", where="training")
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(module, settings.weight_decay), lr=settings.lr, betas=settings.betas
-        )
+        groups = parameter_groups(self.module, self.settings.weight_decay, self.rates)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.lr, betas=self.settings.betas)
         self.average = (
             {name: p.detach().clone() for name, p in self.parameters.items()}
-            if settings.ema
+            if self.settings.ema
             else None
         )
-        self.identity = {**settings.course(), **identity}
+        self.identity = {**self.settings.course(), **self.identity}
+        if self.rates:
+            self.identity["rates"] = dict(self.rates)
         self.done = 0
         self.window: dict[str, float] = {}  # sums since the last line of metrics.jsonl
-        self.metrics: dict[str, float] = {}
-        self.best: dict[str, float] = {}
+        self.found = FitResult(0)
 
-    def go(self, batches: Callable[[int], Any] | Dataset[Any], resume: bool) -> FitResult:
-        began = time.monotonic()
-        self._start(resume)
+    def go(self) -> FitResult:
+        """Train from the start, or from where the run was stopped, to the end.
+
+        Raises:
+            UsageError: `out` is not a run's, or holds one and `resume` is off, or its settings
+                were others.
+            NgcgError: the loss or the gradient is not finite.
+            Interrupted: Ctrl-C or SIGTERM; the state of the last finished step is saved.
+        """
+        self._start()
         self.module.train()
         start, steps = self.done, self.settings.steps
-        logged = time.monotonic()
+        self.progress.start("training", steps)
+        self.progress.advance(start)
+        logged = told = time.monotonic()
         pairs, seconds = 0.0, 0.0
-        with stop_signals() as stop, progress(steps, start, self.quiet) as report:
-            for batch in stream(batches, start, steps, self.workers):
+        with stop_signals() as stop:
+            for batch in stream(self.batches, start, steps, self.workers):
                 figures = self._one_step(batch)
                 now = time.monotonic()
                 pairs, seconds = pairs + figures.pop("pairs", 0.0), seconds + now - logged
                 logged = now
                 for name, value in {**figures, "count": 1}.items():
                     self.window[name] = self.window.get(name, 0.0) + value
-                report(self.done, figures.get("loss", math.nan), pairs / max(seconds, 1e-9))
-                if self._after_step(pairs / max(seconds, 1e-9)):
+                speed = pairs / max(seconds, 1e-9)
+                news = f"loss {figures.get('loss', math.nan):.4f}, {speed:.3g} pairs/s"
+                self.progress.advance(1)
+                self.progress.note(news)
+                if now - told > _TELL_EVERY and not self.progress.is_shown:
+                    told = now
+                    logger.info("step %d of %d: %s", self.done, steps, news)
+                if self._after_step(speed):
                     logged, pairs, seconds = time.monotonic(), 0.0, 0.0
                 if self._agreed(stop.is_set()) and self.done < steps:
                     self._save_state()
-                    self._save_model(LAST, self.metrics)
+                    self._save_model(LAST, self.found.metrics)
                     raise Interrupted(
                         f"stopped after step {self.done} of {steps}, which is saved",
                         where=self.out,
                         hint="Run the same command with --resume to go on.",
                     )
-        return FitResult(self.done, time.monotonic() - began, self.metrics, self.best)
+        return replace(self.found, steps=self.done)
 
-    def _start(self, resume: bool) -> None:
-        check_out(self.out, resume=resume)
+    def _start(self) -> None:
+        check_out(self.out, resume=self.resume)
         if self.rank == 0:
             claim(self.out)
         if (self.out / STATE_FILE).exists():
             info = load_state(self.out, self.module, self.optimizer, self.average, self.identity)
             self.done, self.window = info["step"], info["window"]
-            self.metrics, self.best = info["metrics"], info["best"]
-        elif resume:
+            start = info.get("start", {})  # states of earlier versions have none
+            self.found = FitResult(self.done, start, info["metrics"], info["best"])
+        elif self.resume:
             logger.info("%s: nothing to resume, starting at step 0", self.out)
         if self.many:  # the same start everywhere, whatever each process drew
             for parameter in self.parameters.values():
                 dist.broadcast(parameter.data, 0)
         if self.rank == 0:
-            keep_rows_until(self.out / METRICS_FILE, self.done)
+            keep_rows_until(self.out / METRICS_FILE, self.done or -1)
+        if self.validate and not self.done:
+            self.found = replace(self.found, start=self._validated())
+            self._write_row({f"val_{k}": v for k, v in self.found.start.items() if k != "step"})
 
     def _one_step(self, batch: Any) -> dict[str, float]:
         """Forward, backward, clip, update. Returns the step's figures."""
         seed_step(self.settings.seed, self.done, self.rank)
         rate = self.settings.rate(self.done)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         figures = dict(self.step(self.module, batch))
         if self.many:
@@ -260,25 +272,30 @@ class _Run:
             row |= {"pairs_per_second": round(speed, 2)} if speed else {}
             self.window = {}
         if self.validate and (last or _due(self.done, settings.validate_every)):
-            row |= {f"val_{name}": value for name, value in self._validate().items()}
+            figures = self._validated()
+            self.found = replace(self.found, metrics=figures)
+            row |= {f"val_{name}": value for name, value in figures.items() if name != "step"}
+            best = self.found.best.get(self.best or "", -math.inf)
+            if self.best and self.rank == 0 and figures[self.best] > best:
+                self.found = replace(self.found, best=figures)
+                self._save_model(BEST, figures)
+        self._write_row(row)
+        if last or _due(self.done, settings.save_every):
+            self._save_state()
+            self._save_model(LAST, self.found.metrics)
+        return log
+
+    def _write_row(self, row: dict[str, float]) -> None:
         if row and self.rank == 0:
             with (self.out / METRICS_FILE).open("a") as file:
                 file.write(json.dumps({"step": self.done, **row}) + "\n")
-        if last or _due(self.done, settings.save_every):
-            self._save_state()
-            self._save_model(LAST, self.metrics)
-        return log
 
-    def _validate(self) -> dict[str, float]:
+    def _validated(self) -> dict[str, float]:
+        """The validation's figures with the step; nothing in all processes but the first."""
         figures: dict[str, float] = {}
         if self.rank == 0 and self.validate:
             with self._shown():
-                figures = self.validate(self.module, self.done)
-            self.metrics = {"step": self.done, **figures}
-            name = self.best_name
-            if name and figures[name] > self.best.get(name, -math.inf):
-                self.best = dict(self.metrics)
-                self._save_model(BEST, self.best)
+                figures = {"step": self.done, **self.validate()}
         if self.many:
             dist.barrier()
         return figures
@@ -306,8 +323,9 @@ class _Run:
             info = {
                 "step": self.done,
                 "window": self.window,
-                "metrics": self.metrics,
-                "best": self.best,
+                "start": self.found.start,
+                "metrics": self.found.metrics,
+                "best": self.found.best,
                 "run": self.identity,
             }
             save_state(self.out, self.module, self.optimizer, self.average, info)
@@ -315,10 +333,9 @@ class _Run:
             dist.barrier()
 
     def _save_model(self, name: str, figures: dict[str, float]) -> None:
-        save = self.save
-        if save is not None and self.rank == 0:
+        if self.save is not None and self.rank == 0:
             with self._shown():
-                write_folder(self.out / name, lambda folder: save(self.module, folder, figures))
+                self.save(self.out / name, figures)
 
     def _agreed(self, stop: bool) -> bool:
         """Whether any process was told to stop: all stop after the same step or they hang."""

@@ -12,8 +12,8 @@ class SpreadBatches:
 
     Within an epoch every item comes at most once, and each place at most ceil(c / M) times in a
     batch, where c is its number of items and M the number of batches: once wherever that can be.
-    (GeoText-1652's reference run keeps each building at most once per batch; a place with more
-    items than there are batches makes that impossible.)
+    (The reference implementation has a sampler with this aim, but trains on plain shuffling; a
+    place with more items than there are batches makes it impossible.)
 
     How: the items stand in rows of M, place by place in random order, and column j is batch j.
     Each row is shuffled, except that a place which continues from the row above first takes the

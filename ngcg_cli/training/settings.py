@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 from ngcg_cli.choices import (
     AUGMENTATIONS,
     Augmentation,
+    Batches,
     DataFormat,
     Direction,
     ImageType,
@@ -175,6 +176,14 @@ class Lesson(_Checked):
             "ours; reference text-to-image",
         ),
     ] = "symmetric"
+    batches: Annotated[
+        Batches,
+        Told(
+            "spread keeps pairs of one place apart, and out of each other's negatives; shuffle "
+            "pays no heed to places.",
+            "ours; reference shuffle",
+        ),
+    ] = "spread"
     epochs: Annotated[
         float,
         Told(

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from ngcg_cli.encoder.lora import LoraSettings, adapter_settings, add_lora
 from ngcg_cli.encoder.pixels import normalise
 from ngcg_cli.encoder.precision import settle
 from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.progress import Progress
 from ngcg_cli.training import gradcache
 from ngcg_cli.training.batches import Batch, PairBatches
 from ngcg_cli.training.course import LoopSettings
-from ngcg_cli.training.loop import FitResult, fit
+from ngcg_cli.training.loop import FitResult, Run
 from ngcg_cli.training.loss import Temperature, gather, info_nce, related
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
 from ngcg_cli.training.settings import LEARNING_RATES, Course, TrainSettings, settings_of
@@ -52,6 +53,7 @@ class TrainResult:
         steps: optimiser steps done, those before a resume included.
         trainable_parameters, total_parameters: of the encoder, adapter included.
         best: the best validation's step and figures; empty without a validation set.
+        start: those of the model as it was before.
         seconds: of this call.
         broken: images that could not be read, with the reason.
     """
@@ -62,11 +64,12 @@ class TrainResult:
     total_parameters: int
     best: dict[str, float]
     seconds: float
+    start: dict[str, float] = field(default_factory=dict)
     broken: dict[Path, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The object that `ngcg train --json` prints."""
-        names = [f.name for f in fields(self) if f.name not in ("checkpoint", "broken", "seconds")]
+        names = ("steps", "trainable_parameters", "total_parameters", "best")
         return {
             "checkpoint": str(self.checkpoint),
             **{name: getattr(self, name) for name in names},
@@ -83,12 +86,16 @@ class Trained(nn.Module):
         self.temperature = temperature
 
 
-def train(settings: TrainSettings, *, quiet: bool = False) -> TrainResult:
+def train(settings: TrainSettings, progress: Progress | None = None) -> TrainResult:
     """Train a model on captions of images; see `TrainSettings`.
 
     Leaves the checkpoint in `settings.out` itself (the best by validation where there is one),
     beside it `best/`, `last/`, `metrics.jsonl`, `training.png` and the state to resume from.
     Started by `torchrun` or `accelerate launch`, the processes share each batch.
+
+    Args:
+        settings: all that the run depends on.
+        progress: is told how far it is, in the first process.
 
     Raises:
         NgcgError: in one of its kinds, with what, where and what to do.
@@ -101,10 +108,37 @@ def train(settings: TrainSettings, *, quiet: bool = False) -> TrainResult:
         # Forked tokenizers warn about threads that they do not use here.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         encoder = prepare(settings)
-        result = _Run(settings, encoder, data, val, rank, world).go(quiet)
+        objective = _Objective(settings, encoder, data, rank, world)
+        workers = min(8, (os.cpu_count() or 1) // 2)
+        workers = workers if settings.workers is None else settings.workers
+        validate = None
+        if val is not None:
+            validate = Recall(
+                val.pairs,
+                val.failures,
+                encoder,
+                workers=workers,
+                batch_size=settings.micro_batch or 32,
+                precision=objective.loop.precision,
+            )
+        result = Run(
+            objective.module,
+            objective.batches,
+            objective.step,
+            objective.loop,
+            settings.out,
+            validate=validate,
+            best="mean" if validate else None,
+            save=objective.save,
+            resume=settings.resume,
+            identity=objective.identity,
+            workers=workers,
+            progress=progress if progress and rank == 0 else Progress(),
+        ).go()
         if rank == 0:
             _publish(settings.out, BEST if val else LAST)
             _plot(settings.out)
+            _tell(settings.out, result)
     counts = [(p.numel(), p.requires_grad) for p in encoder.module.parameters()]
     return TrainResult(
         checkpoint=settings.out,
@@ -112,9 +146,25 @@ def train(settings: TrainSettings, *, quiet: bool = False) -> TrainResult:
         trainable_parameters=sum(count for count, learns in counts if learns),
         total_parameters=sum(count for count, _ in counts),
         best=result.best,
+        start=result.start,
         seconds=time.monotonic() - began,
         broken={**data.failures.reasons, **(val.failures.reasons if val else {})},
     )
+
+
+def _tell(out: Path, result: FitResult) -> None:
+    """Say what the training brought."""
+    if not result.start:
+        return
+    before, best = result.start["mean"], result.best["mean"]
+    logger.info(
+        "%s: mean recall %.2f before, %.2f at its best (step %d), %.2f after %d steps",
+        out, before, best, result.best["step"], result.metrics["mean"], result.steps,
+    )  # fmt: skip
+    if best < before:
+        logger.warning(
+            "%s: the model was better before; try a lower --lr, more captions or fewer steps", out
+        )
 
 
 def prepare(settings: TrainSettings) -> Encoder:
@@ -153,27 +203,25 @@ def prepare(settings: TrainSettings) -> Encoder:
     return encoder
 
 
-class _Run:
-    """One training run in one process."""
+class _Objective:
+    """What a run learns, in one process: the module, its batches, the loss, and how it is saved."""
 
     def __init__(
-        self,
-        settings: TrainSettings,
-        encoder: Encoder,
-        data: _Data,
-        val: _Data | None,
-        rank: int,
-        world: int,
+        self, settings: TrainSettings, encoder: Encoder, data: _Data, rank: int, world: int
     ) -> None:
         if settings.batch_size % world:
             raise UsageError(f"--batch-size {settings.batch_size} is not a multiple of {world}")
         self.settings, self.encoder, self.failures = settings, encoder, data.failures
         self.rank = rank
         self.fingerprint = data_fingerprint(data.pairs)
+        self.told_alone = False
+        encoder.tell_of_cut([caption for pair in data.pairs for caption in pair.captions])
+        self.spread = settings.batches == "spread"
         self.batches = PairBatches(
             data.pairs,
             encoder,
             settings.batch_size,
+            spread=self.spread,
             augmentations=settings.augment,
             seed=settings.seed,
             rank=rank,
@@ -191,20 +239,6 @@ class _Run:
             validate_every=settings.validate_every or epoch,
             save_every=settings.save_every or min(epoch, _SAVE_EVERY),
         )
-        cores = os.cpu_count() or 1
-        self.workers = min(8, cores // 2) if settings.workers is None else settings.workers
-        encoder.tell_of_cut([caption for pair in data.pairs for caption in pair.captions])
-        self.told_alone = False
-        self.recall: Recall | None = None
-        if val is not None:
-            self.recall = Recall(
-                val.pairs,
-                val.failures,
-                encoder,
-                workers=self.workers,
-                batch_size=settings.micro_batch or 32,
-                precision=self.loop.precision,
-            )
         # What a resumed run must share with the first, beside the loop's own settings.
         self.identity = {
             "model": encoder.fingerprint,
@@ -218,27 +252,9 @@ class _Run:
             "learn-temperature": settings.learn_temperature,
             "direction": settings.direction,
             "augment": sorted(settings.augment),
+            # Runs of earlier versions know one way only, and do not say it.
+            **({} if self.spread else {"batches": settings.batches}),
         }
-
-    def go(self, quiet: bool) -> FitResult:
-        def validate(module: nn.Module, steps: int) -> dict[str, float]:
-            assert self.recall is not None
-            return self.recall()
-
-        return fit(
-            self.module,
-            self.batches,
-            self.step,
-            self.loop,
-            self.settings.out,
-            validate=validate if self.recall else None,
-            best="mean" if self.recall else None,
-            save=self.save,
-            resume=self.settings.resume,
-            identity=self.identity,
-            workers=self.workers,
-            quiet=quiet,
-        )
 
     def step(self, module: nn.Module, batch: Batch) -> dict[str, float]:
         """Forward and backward over this process's part of the batch, through the cache."""
@@ -259,7 +275,7 @@ class _Run:
                 return self.encoder.module.embed_images(pixels)
 
         keys = gather(batch.keys.to(device))
-        if not self.told_alone and self.rank == 0 and related(keys).all():
+        if self.spread and not self.told_alone and self.rank == 0 and related(keys).all():
             self.told_alone = True
             logger.warning(
                 "a batch of %d pairs has no negatives, all are of one place, image or caption: "
@@ -271,7 +287,8 @@ class _Run:
             scale = module.temperature()
             # Each process sees the whole loss: one of them alone counts the temperature's part.
             scale = scale if self.rank == 0 else scale.detach()
-            return info_nce(gather(texts), gather(images), scale, keys, self.settings.direction)
+            masked = keys if self.spread else None
+            return info_nce(gather(texts), gather(images), scale, masked, self.settings.direction)
 
         with norms_taken_once(self.encoder.module):
             value = gradcache.backward(
@@ -284,16 +301,15 @@ class _Run:
             figures["temperature"] = module.temperature.value
         return figures
 
-    def save(self, module: nn.Module, folder: Path, figures: dict[str, float]) -> None:
+    def save(self, folder: Path, figures: dict[str, float]) -> None:
         """Write the encoder as a checkpoint with what `ngcg.json` must say of the run."""
-        assert isinstance(module, Trained)
         chosen = {
             **{k: _plain(v) for k, v in asdict(self.settings).items()},
             **{k: _plain(v) for k, v in asdict(self.loop).items()},
         }
         items = self.batches
         extra = {
-            "temperature": round(module.temperature.value, 6),
+            "temperature": round(self.module.temperature.value, 6),
             "data": {
                 "path": str(self.settings.data),
                 "fingerprint": self.fingerprint,

@@ -1,28 +1,22 @@
 """Words that no caption used: does a paraphrase of a scene find that scene?
 
     python -m examples.tiny.measures.paraphrases tiny rsicd150/val
-    python -m examples.tiny.measures.paraphrases OUT rsicd150/val --teacher
 
 `paraphrases.jsonl` was written before any text beyond the captions was trained on; nothing that
 the text side learns from may hold one of its queries. A query is won when at least six of its
-first ten hits among the photographs are of its scene. The second form asks the teachers
-in the recipe's output folder instead of a model: what the student can hope for.
+first ten hits among the photographs are of its scene.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from safetensors.torch import load_file
 
-from examples.tiny.stages.heads import HEADS, Teachers, load_heads
-from examples.tiny.stages.teachers import read
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -93,38 +87,17 @@ def gallery(data: Path) -> tuple[list[Path], list[str]]:
     return [listing.parent / row["image"] for _, row in found], [row["scene"] for _, row in found]
 
 
-def teachers(out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of val's photographs and of the queries by the recipe's teachers in `out`."""
-    basis = out / "basis.safetensors"
-    if not basis.exists():
-        raise DataError("no teachers yet", where=basis, hint="Run the recipe first")
-    with tempfile.TemporaryDirectory() as folder:
-        words = read([query for query, _ in held_out()], Path(folder) / "queries.npy")
-    heads = [load_heads(out / f"heads-{n}.safetensors") for n in range(len(HEADS))]
-    asked = Teachers(heads, load_file(basis)["basis"])
-    own, large = (
-        np.load(out / f"val/{name}.npy", allow_pickle=False) for name in ("pooled-0", "large")
-    )
-    return asked.look([large if is_large else own for is_large, _, _ in HEADS]), asked.say(words)
-
-
 def main(
-    model: Annotated[str, typer.Argument(help="Name or folder; with --teacher the recipe's OUT.")],
+    model: Annotated[str, typer.Argument(help="Name or folder.")],
     data: Annotated[Path, typer.Argument(help="Folder with val's captions.jsonl and images/.")],
-    teacher: Annotated[bool, typer.Option(help="Ask the teachers' heads instead.")] = False,
     verbose: Annotated[bool, typer.Option(help="Add the hits of each query.")] = False,
 ) -> None:
     """Print the share of paraphrases that find their scene, as JSON."""
     files, scenes = gallery(data)
     queries = held_out()
-    if teacher:
-        images, texts = teachers(Path(model))
-        if len(images) != len(files):
-            raise DataError(f"{len(images)} photographs in {model}, {len(files)} here", where=data)
-    else:
-        encoder = load_encoder(model)
-        images = encoder.encode_images([read_image(file) for file in files])
-        texts = encoder.encode_texts([query for query, _ in queries])
+    encoder = load_encoder(model)
+    images = encoder.encode_images([read_image(file) for file in files])
+    texts = encoder.encode_texts([query for query, _ in queries])
     figures = measure(images, scenes, texts)
     if verbose:
         right = won(images, scenes, texts, [scene for _, scene in queries])

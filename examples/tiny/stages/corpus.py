@@ -26,11 +26,13 @@ class Part:
         images: uint8 RGB of shape (N, 150, 150, 3), memory-mapped.
         captions: N tuples of sentences.
         scenes: N names of their scenes.
+        names: N names of their files, as the archive's listing has them.
     """
 
     images: np.ndarray
     captions: list[tuple[str, ...]]
     scenes: list[str]
+    names: list[str]
 
 
 def unlabelled(archive: Path, cache: Path) -> np.ndarray:
@@ -44,6 +46,36 @@ def unlabelled(archive: Path, cache: Path) -> np.ndarray:
         np.save(part, np.stack(images))
         part.rename(path)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def pieces(archive: Path, cache: Path, count: int) -> np.ndarray:
+    """`count` pieces of each larger image of a tar file: uint8 RGB (N, 150, 150, 3).
+
+    A piece is a square of 150 px or more, so that each shows other ground at another scale.
+    """
+    path = cache / "images.npy"
+    if not path.exists():
+        rng = np.random.default_rng(5)
+        cut = []
+        for _, data in sorted(_contents(archive).items()):
+            image = Image.open(io.BytesIO(data)).convert("RGB")
+            for _ in range(count):
+                side = int(rng.integers(SIDE, min(image.size) + 1))
+                left = int(rng.integers(0, image.width - side + 1))
+                top = int(rng.integers(0, image.height - side + 1))
+                piece = image.crop((left, top, left + side, top + side))
+                cut.append(np.asarray(piece.resize((SIDE, SIDE), Image.Resampling.LANCZOS)))
+        cache.mkdir(parents=True, exist_ok=True)
+        part = cache / "images.part.npy"
+        np.save(part, np.stack(cut))
+        part.rename(path)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def more_captions(listing: Path, split: str) -> dict[str, tuple[str, ...]]:
+    """Captions by image of a JSON Lines file with `image`, `split` and `captions`."""
+    lines = (json.loads(line) for line in listing.read_text().splitlines())
+    return {row["image"]: tuple(row["captions"]) for row in lines if row["split"] == split}
 
 
 def _contents(archive: Path) -> dict[str, bytes]:
@@ -64,10 +96,12 @@ def _store(
     images: list[np.ndarray],
     captions: list[tuple[str, ...]],
     scenes: list[str],
+    names: list[str],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", np.stack(images))
     (folder / "scenes.json").write_text(json.dumps(scenes))
+    (folder / "names.json").write_text(json.dumps(names))
     # Written last: its presence says that the part is whole.
     (folder / "captions.json").write_text(json.dumps(captions))
 
@@ -76,7 +110,8 @@ def _load(folder: Path) -> Part:
     captions = [tuple(c) for c in json.loads((folder / "captions.json").read_text())]
     scenes = json.loads((folder / "scenes.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    return Part(images, captions, scenes)
+    names = json.loads((folder / "names.json").read_text())
+    return Part(images, captions, scenes, names)
 
 
 def photographs(archive: Path, cache: Path) -> Part:
@@ -91,5 +126,6 @@ def photographs(archive: Path, cache: Path) -> Part:
             [_rgb(contents[root + row["image"]]) for row in rows],
             [tuple(row["captions"]) for row in rows],
             [row["scene"] for row in rows],
+            [row["image"] for row in rows],
         )
     return _load(cache)

@@ -22,12 +22,12 @@ INPUT = 256
 #: The first so many channels of a token are the tower's last map; their mean feeds the heads.
 MAP_WIDTH = 1280
 _BATCH = 16
-#: Crops keep at least this share of the side.
-_LEAST = 0.6
 
 
 @torch.inference_mode()
-def see(tower: ConvTower, images: np.ndarray, path: Path, view: int = 0) -> np.ndarray:
+def see(
+    tower: ConvTower, images: np.ndarray, path: Path, view: int = 0, least: float = 1.0
+) -> np.ndarray:
     """Patch tokens without their places, float16 (N, 64, 1728), memory-mapped from `path`.
 
     Args:
@@ -35,12 +35,13 @@ def see(tower: ConvTower, images: np.ndarray, path: Path, view: int = 0) -> np.n
         images: uint8 (N, 150, 150, 3).
         path: where the tokens are kept; read from there when the file exists.
         view: 0 for the images as they are, else the seed of their crops, turns and light.
+        least: crops keep at least this share of the side.
     """
     if not path.exists():
         shape = (len(images), (INPUT // 32) ** 2, tower.config.content_size)
         part = path.with_suffix(".part")
         tokens = np.lib.format.open_memmap(part, "w+", np.float16, shape)
-        for start, pixels in _shown(images, view, INPUT):
+        for start, pixels in _shown(images, view, INPUT, least):
             tokens[start : start + _BATCH] = tower.content(pixels).half().numpy()
         tokens.flush()
         part.rename(path)
@@ -70,11 +71,15 @@ def see_whole(tower: ConvTower, images: np.ndarray, path: Path, side: int) -> np
     return np.load(path, allow_pickle=False)
 
 
-def _shown(images: np.ndarray, view: int, side: int) -> Iterator[tuple[int, Tensor]]:
+def _shown(
+    images: np.ndarray, view: int, side: int, least: float = 1.0
+) -> Iterator[tuple[int, Tensor]]:
     rng = np.random.default_rng(view)
     for start in range(0, len(images), _BATCH):
         some = [torch.from_numpy(np.array(image)) for image in images[start : start + _BATCH]]
-        shown = [_resized(image, side) if view == 0 else _varied(image, rng) for image in some]
+        shown = [
+            _resized(image, side) if view == 0 else _varied(image, rng, least) for image in some
+        ]
         yield start, (torch.cat(shown) - 127) / 128
 
 
@@ -84,8 +89,8 @@ def _resized(image: Tensor, side: int = INPUT) -> Tensor:
     return planes.clamp(0, 255)
 
 
-def _varied(image: Tensor, rng: np.random.Generator) -> Tensor:
-    side = int(rng.integers(round(_LEAST * SIDE), SIDE + 1))
+def _varied(image: Tensor, rng: np.random.Generator, least: float) -> Tensor:
+    side = int(rng.integers(round(least * SIDE), SIDE + 1))
     top, left = (int(v) for v in rng.integers(0, SIDE - side + 1, 2))
     crop = torch.rot90(image[top : top + side, left : left + side], int(rng.integers(4)))
     planes = _resized(crop.flip(1) if rng.integers(2) else crop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from examples.tiny.recipe import Heads
 from examples.tiny.stages.teachers import Head
 
 WIDTH = 256
-TEMPERATURE = 0.07
-BATCH = 1024
-#: The pairs of heads of the recipe: over the large tower or the student's own, epochs, seed.
-HEADS = ((False, 20, 1), (True, 16, 1), (False, 20, 2), (True, 16, 2))
-#: Sentences of the scenes' lexicon in each batch, and the weight of their term.
-LEXICON = 256
-LEXICON_WEIGHT = 0.7
-#: Length of the noise that is added to a sentence's unit vector.
-NOISE = 0.25
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,7 @@ def train_heads(
     *,
     epochs: int,
     seed: int = 0,
+    settings: Heads | None = None,
 ) -> tuple[Head, Head]:
     """The two heads, trained with symmetric InfoNCE; equal captions count as positives.
 
@@ -69,40 +62,117 @@ def train_heads(
         path: where the heads are kept; read from there when the file exists.
         epochs: over all pairs of an image and a sentence of its own.
         seed: of the initial weights and the order of the pairs.
+        settings: the recipe's, by default.
     """
     if path.exists():
         return load_heads(path)
+    own = settings or Heads()
     torch.manual_seed(seed)
     seen = [torch.from_numpy(view) for view in views]
     said, told = torch.from_numpy(texts), torch.from_numpy(lexicon_texts)
     see, read = Head(seen[0].shape[1], WIDTH), Head(said.shape[1], WIDTH)
     see.level(seen[0])  # sentences come from one model as unit vectors: they are level already
     both = torch.nn.ModuleDict({"see": see, "read": read})
-    pairs = torch.tensor([(i, c) for i, own in enumerate(captions) for c in set(own)])
+    pairs = _pairs(captions)
     scene_of, lexicon_scene = torch.from_numpy(lexicon.images), torch.from_numpy(lexicon.scenes)
     shares = torch.from_numpy(lexicon.shares)
-    optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3, weight_decay=0.05)
-    steps = epochs * len(pairs) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-    for step in range(steps):
-        rows, chosen = pairs[torch.randint(len(pairs), (BATCH,))].T
-        words = torch.multinomial(shares, min(LEXICON, len(shares)))
+    count = min(own.lexicon, len(shares))
+    for step in _steps(both, own.rate, epochs * len(pairs) // own.batch):
+        rows, chosen = pairs[torch.randint(len(pairs), (own.batch,))].T
+        words = torch.multinomial(shares, count)
         images = see(seen[step % len(seen)][rows])
-        clear = torch.cat([said[chosen], told[words]])
-        blurred = clear + NOISE * torch.randn_like(clear) / clear.shape[1] ** 0.5
-        sentences = read(functional.normalize(blurred, dim=-1))
-        scores = images @ sentences.T / TEMPERATURE
+        sentences = read(_blurred(torch.cat([said[chosen], told[words]]), own.noise))
+        scores = images @ sentences.T / own.temperature
         of_scene = scene_of[rows][:, None] == lexicon_scene[words][None]
-        loss = multi_positive(scores[:, :BATCH], same(rows) | same(chosen))
-        loss = loss + LEXICON_WEIGHT * many_positives(scores[:, BATCH:], of_scene)
-        optimizer.zero_grad()
+        loss = multi_positive(scores[:, : own.batch], same(rows) | same(chosen))
+        loss = loss + own.lexicon_weight * many_positives(scores[:, own.batch :], of_scene)
         loss.backward()
+    save_file(both.state_dict(), path)
+    return see.eval(), read.eval()
+
+
+def train_reader(
+    views: Sequence[np.ndarray],
+    texts: np.ndarray,
+    captions: Sequence[Sequence[int]],
+    lexicon: Lexicon,
+    lexicon_texts: np.ndarray,
+    path: Path,
+    *,
+    epochs: int,
+    seed: int,
+    settings: Heads | None = None,
+) -> Head:
+    """A head that reads into the space of a trained student's images, which stays as it is.
+
+    Args:
+        views: (N, 256) the student's unit vectors of the captioned images, an array for each view.
+        texts: (M, 384) features of the distinct sentences.
+        captions: for each image, the indices of its sentences.
+        lexicon: what else is true of the images.
+        lexicon_texts: (L, 384) features of its sentences.
+        path: where the head is kept; read from there when the file exists.
+        epochs: over all pairs of an image and a sentence of its own.
+        seed: of the initial weights and the order of the pairs.
+        settings: the recipe's, by default.
+    """
+    own = settings or Heads()
+    torch.manual_seed(seed)
+    read = Head(texts.shape[1], WIDTH)
+    if path.exists():
+        read.load_state_dict(load_file(path))
+        return read.eval()
+    seen = torch.stack([torch.from_numpy(view) for view in views])
+    said, told = torch.from_numpy(texts), torch.from_numpy(lexicon_texts)
+    pairs = _pairs(captions)
+    scene_of, lexicon_scene = torch.from_numpy(lexicon.images), torch.from_numpy(lexicon.scenes)
+    shares = torch.from_numpy(lexicon.shares)
+    count = min(own.reader_lexicon, len(shares))
+    for _ in _steps(read, own.rate, epochs * len(pairs) // own.batch):
+        rows, chosen = pairs[torch.randint(len(pairs), (own.batch,))].T
+        words = torch.multinomial(shares, count)
+        images = _blurred(seen[torch.randint(len(seen), (own.batch,)), rows], own.blur)
+        sentences = read(_blurred(torch.cat([said[chosen], told[words]]), own.reader_noise))
+        scores = images @ sentences.T / own.reader_temperature
+        of_scene = scene_of[rows][:, None] == lexicon_scene[words][None]
+        loss = multi_positive(scores[:, : own.batch], same(rows) | same(chosen))
+        loss = loss + own.lexicon_weight * many_positives(scores[:, own.batch :], of_scene)
+        loss.backward()
+    save_file(read.state_dict(), path)
+    return read.eval()
+
+
+@torch.inference_mode()
+def read_by(readers: Sequence[Head], sentences: np.ndarray) -> np.ndarray:
+    """Unit vectors (M, 256) of sentences from their features (M, 384): the readers' mean."""
+    said = torch.from_numpy(sentences)
+    vectors: np.ndarray = functional.normalize(
+        torch.stack([read(said) for read in readers]).sum(0), dim=-1
+    ).numpy()
+    return vectors
+
+
+def _pairs(captions: Sequence[Sequence[int]]) -> Tensor:
+    return torch.tensor([(i, c) for i, own in enumerate(captions) for c in sorted(set(own))])
+
+
+def _steps(module: torch.nn.Module, rate: float, steps: int) -> Iterator[int]:
+    """The numbers of the steps; after each, what its backward pass left is applied."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    for step in range(steps):
+        optimizer.zero_grad()
+        yield step
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
-            print(f"heads: step {step}/{steps}, loss {loss.item():.3f}", flush=True)
-    save_file(both.state_dict(), path)
-    return see.eval(), read.eval()
+            print(f"heads: step {step}/{steps}", flush=True)
+
+
+def _blurred(vectors: Tensor, length: float) -> Tensor:
+    """Unit vectors with noise of that length, unit vectors again."""
+    noise = torch.randn_like(vectors) / vectors.shape[1] ** 0.5
+    return functional.normalize(vectors + length * noise, dim=-1)
 
 
 def load_heads(path: Path) -> tuple[Head, Head]:

@@ -8,22 +8,62 @@ nothing but the teachers' vectors. Every step has some of each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from examples.tiny.recipe import Sizes
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.contrasts import Facts, said, taught
 from examples.tiny.stages.heads import Lexicon
+from examples.tiny.stages.views import shown
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.encoder import Encoder
 
-PHOTOGRAPHS, UNLABELLED, TILES, PAIRS, STATEMENTS, LEXICON, WORDS = 128, 32, 64, 48, 32, 48, 64
-#: Captions that a photograph's nearness to them is compared with, the student's with the teachers'.
-BANK = 4096
+
+class Seen(Protocol):
+    """What the student is shown of N images."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Float32, one for each row: patch tokens (64, 1728), or pixels (3, 256, 256)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Patch tokens that a frozen tower has seen, float16 (N, 64, 1728), one array for each view."""
+
+    views: Sequence[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.views[0])
+
+    def take(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The rows' tokens, each in a view of its own."""
+        views = rng.integers(len(self.views), size=len(rows))
+        tokens = [self.views[v][row] for v, row in zip(views, rows, strict=True)]
+        return np.stack(tokens).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images, uint8 (N, h, w, 3), each shown in a new view; `whole` as in `views.shown`."""
+
+    images: np.ndarray
+    whole: bool = False
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A view of each."""
+        return np.stack([shown(self.images[row], rng, self.whole) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -31,38 +71,45 @@ class Photographs:
     """Photographs with what the teachers say of them.
 
     Attributes:
-        views: patch tokens, float16 (N, 64, 1728), one array for each view.
+        seen: what is shown of them.
         targets: float32 (N, 256), the teachers' unit vectors.
         captions: for each image, the indices of its sentences; empty where there are none.
     """
 
-    views: Sequence[np.ndarray]
+    seen: Seen
     targets: np.ndarray
     captions: Sequence[tuple[int, ...]] = ()
 
     def take(self, place: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-        """Rows of the `place`-th `count` of endless epochs, and their tokens in a view each."""
+        """Rows of the `place`-th `count` of endless epochs, and what is shown of them."""
         rows = _rows(len(self.targets), place, count, 1)
-        views = rng.integers(len(self.views), size=count)
-        tokens = np.stack([self.views[v][row] for v, row in zip(views, rows, strict=True)])
-        return rows, torch.from_numpy(tokens.astype(np.float32))
+        return rows, torch.from_numpy(self.seen.take(rows, rng))
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Drawn tiles: patch tokens (N, 64, 1728), what is known of each, and its code."""
+    """Drawn tiles: what is shown of them, what is known of each, and its code."""
 
-    tokens: np.ndarray
+    seen: Seen
     facts: Sequence[Facts]
     code: Code
 
 
 @dataclass(frozen=True)
+class Pasted:
+    """Photographs with drawn things in them: what is shown of them, and the keys of the things."""
+
+    seen: Seen
+    keys: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Said:
-    """Sentences and the teachers' unit vectors (N, 256) of them."""
+    """Sentences, the teachers' unit vectors (N, 256) of them, and how often each is drawn."""
 
     texts: Sequence[str]
     targets: np.ndarray
+    shares: np.ndarray | None = None
 
 
 class Batches:
@@ -78,7 +125,11 @@ class Batches:
         lexicon_targets: np.ndarray,
         words: Said,
         encoder: Encoder,
+        sizes: Sizes,
+        pasted: Pasted | None = None,
+        alter: Callable[[str, np.random.Generator], str] = lambda text, rng: text,
     ) -> None:
+        self.sizes, self.pasted, self.alter = sizes, pasted, alter
         self.photographs, self.unlabelled, self.tiles = photographs, unlabelled, tiles
         self.captions, self.words, self.encoder = captions, words, encoder
         self.lexicon, self.lexicon_targets = lexicon, lexicon_targets
@@ -89,31 +140,33 @@ class Batches:
         self._worth = {key: times**-0.5 for key, times in held.items()}
 
     def __call__(self, index: int) -> dict[str, Tensor]:
-        """Patch tokens of images, ids and mask of sentences, and what is true of them.
+        """What is shown of images, ids and mask of sentences, and what is true of them.
 
-        Tokens: those of the captioned photographs and of the others, which together are to match
-        `seen`, then of the tiles. Sentences: the photographs' captions, the lexicon's, the words,
-        which together are to match `said`; then the pairs' first sentences, their second ones, and
-        statements of the tiles.
+        Images: the captioned photographs and the others, which together are to match `seen`, then
+        the tiles, then photographs with things pasted in. Sentences: the photographs' captions, the
+        lexicon's, the words, which together are to match `said`; then the pairs' first sentences,
+        their second ones, statements of the tiles, and those of the pasted things.
         """
         rng = np.random.default_rng([31, index])
-        photographs, said_of_them = self._photographs(index, rng)
-        tiles, said_of_tiles = self._tiles(index, rng)
-        ids, mask = self.encoder.tokens([*said_of_them, *said_of_tiles])
-        tokens = torch.cat([photographs.pop("seen_tokens"), tiles.pop("tokens")])
-        return {"tokens": tokens, "ids": ids, "mask": mask, **photographs, **tiles}
+        parts = [self._photographs(index, rng), self._tiles(index, rng)]
+        if self.pasted:
+            parts.append(self._pasted(self.pasted, index, rng))
+        images = torch.cat([part.pop("images") for part, _ in parts])
+        ids, mask = self.encoder.tokens([text for _, texts in parts for text in texts])
+        batch = {"images": images, "ids": ids, "mask": mask}
+        return {**batch, **{name: value for part, _ in parts for name, value in part.items()}}
 
     def _photographs(
         self, index: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], list[str]]:
-        part, others = self.photographs, self.unlabelled
-        rows, tokens = part.take(index, PHOTOGRAPHS, rng)
-        other_rows, other_tokens = others.take(index, UNLABELLED, rng)
+        part, others, sizes = self.photographs, self.unlabelled, self.sizes
+        rows, images = part.take(index, sizes.photographs, rng)
+        other_rows, other_images = others.take(index, sizes.unlabelled, rng)
         own = np.array([rng.choice(part.captions[row]) for row in rows])
         shares = self.lexicon.shares
-        told = rng.choice(len(shares), LEXICON, replace=False, p=shares)
-        words = rng.choice(len(self.words.texts), WORDS, replace=False)
-        bank = min(BANK, len(self.captions.texts))
+        told = rng.choice(len(shares), sizes.lexicon, replace=False, p=shares)
+        words = rng.choice(len(self.words.texts), sizes.words, replace=False, p=self.words.shares)
+        bank = min(sizes.bank, len(self.captions.texts))
         texts = [self.captions.texts[n] for n in own]
         texts += [self.lexicon.sentences[n] for n in told] + [self.words.texts[n] for n in words]
         targets = [
@@ -123,7 +176,7 @@ class Batches:
         ]
         of_scene = self.lexicon.images[rows][:, None] == self.lexicon.scenes[told][None]
         return {
-            "seen_tokens": torch.cat([tokens, other_tokens]),
+            "images": torch.cat([images, other_images]),
             "keys": torch.from_numpy(np.stack([rows, own], 1)),
             "seen": torch.from_numpy(
                 np.concatenate([part.targets[rows], others.targets[other_rows]])
@@ -131,11 +184,22 @@ class Batches:
             "said": torch.from_numpy(np.concatenate(targets)),
             "of_scene": torch.from_numpy(of_scene),
             "bank": torch.from_numpy(rng.choice(len(self.captions.texts), bank, replace=False)),
-        }, texts
+        }, [self.alter(text, rng) for text in texts]
+
+    def _pasted(
+        self, pasted: Pasted, index: int, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        rows = _rows(len(pasted.keys), index, self.sizes.pasted, 11)
+        keys = [str(rng.choice(pasted.keys[row])) for row in rows]
+        true = [[key in pasted.keys[row] for key in keys] for row in rows]
+        images = torch.from_numpy(pasted.seen.take(rows, rng))
+        return {"images": images, "true_pasted": torch.tensor(true)}, [
+            Speaker(rng).say(key) for key in keys
+        ]
 
     def _tiles(self, index: int, rng: np.random.Generator) -> tuple[dict[str, Tensor], list[str]]:
         code = self.tiles.code
-        rows = self._contrasted[np.sort(_rows(len(self._contrasted), index, TILES, 9))]
+        rows = self._contrasted[np.sort(_rows(len(self._contrasted), index, self.sizes.tiles, 9))]
         labels = np.array([(n, *label) for n, row in enumerate(rows) for label in code.labels[row]])
         pairs, first, second = self._pairs(labels, rng)
         column = {pair: n for n, pair in enumerate(pairs)}
@@ -149,7 +213,7 @@ class Batches:
         keys += stated
         true = [[key in self.tiles.facts[row].truths for key in keys] for row in rows]
         return {
-            "tokens": torch.from_numpy(self.tiles.tokens[rows].astype(np.float32)),
+            "images": torch.from_numpy(self.tiles.seen.take(rows, rng)),
             "labels": torch.from_numpy(labels),
             "pairs": torch.tensor(pairs),
             "judged": judged,
@@ -159,7 +223,7 @@ class Batches:
     def _statements(
         self, rows: np.ndarray, rng: np.random.Generator
     ) -> tuple[list[str], list[str]]:
-        """Keys and words of STATEMENTS, each true of one of these tiles."""
+        """Keys and words of `statements`, each true of one of these tiles."""
         keys: list[str] = []
         texts: list[str] = []
         # More than needed: some name what training leaves out.
@@ -172,14 +236,14 @@ class Batches:
             if taught(text):
                 keys.append(key)
                 texts.append(text)
-            if len(keys) == STATEMENTS:
+            if len(keys) == self.sizes.statements:
                 break
         return keys, texts
 
     def _pairs(
         self, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[list[int], list[str], list[str]]:
-        """PAIRS pairs that these labels judge, kinds alike, and words for both of their sides."""
+        """`pairs` pairs that these labels judge, kinds alike, and words for both of their sides."""
         code = self.tiles.code
         found, counts = np.unique(labels[:, 1], return_counts=True)
         kinds = code.kinds[found]
@@ -189,7 +253,7 @@ class Batches:
         first: list[str] = []
         second: list[str] = []
         # Twice as many as needed: some cannot be said, or name what training leaves out.
-        drawn = rng.choice(found, min(len(found), 2 * PAIRS), replace=False, p=shares)
+        drawn = rng.choice(found, min(len(found), 2 * self.sizes.pairs), replace=False, p=shares)
         for pair in drawn:
             swapped = bool(rng.random() < 0.5)
             texts = said(code.pairs[pair].swap(second=swapped), Speaker(rng))
@@ -197,7 +261,7 @@ class Batches:
                 pairs.append(int(pair))
                 first.append(texts[swapped])
                 second.append(texts[not swapped])
-            if len(pairs) == PAIRS:
+            if len(pairs) == self.sizes.pairs:
                 break
         return pairs, first, second
 

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+#: The text teacher, as caches name it.
+READER = "all-MiniLM-L6-v2"
+
 
 def read(sentences: list[str], cache: Path) -> np.ndarray:
     """The text teacher's unit vectors (N, 384), float32, in the order of the sentences."""
@@ -22,7 +25,9 @@ def read(sentences: list[str], cache: Path) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(str(get_model_path()), device="cpu")
-        np.save(cache, model.encode(sentences, batch_size=128, normalize_embeddings=True))
+        part = cache.with_suffix(".part.npy")
+        np.save(part, model.encode(sentences, batch_size=128, normalize_embeddings=True))
+        part.rename(cache)
     return np.load(cache, allow_pickle=False)
 
 

@@ -1,0 +1,152 @@
+"""All constants of the recipe of `tiny`, in one place; the defaults are those of a whole run.
+
+Two courses follow each other. In the first the vision tower stays as ImageNet left it and its patch
+tokens are cached; in the second the tower learns, too, and sees each image in a new view at each
+step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ngcg_cli.training.course import LoopSettings
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything a step has.
+
+    Attributes:
+        photographs: with captions, one caption each.
+        unlabelled: photographs without.
+        tiles: drawn ones; `pairs` of statements that exclude each other, `statements` that are
+            true of one of them.
+        pasted: photographs with drawn things in them, a statement each.
+        lexicon: sentences that are true of whole scenes.
+        words: sentences with nothing but the teachers' vectors.
+        bank: captions that a photograph's nearness to them is compared with.
+    """
+
+    photographs: int = 128
+    unlabelled: int = 32
+    tiles: int = 64
+    pairs: int = 48
+    statements: int = 32
+    pasted: int = 0
+    lexicon: int = 48
+    words: int = 64
+    bank: int = 4096
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course of the student's training.
+
+    Attributes:
+        loop: steps, rates and the like.
+        sizes: of each step.
+        weights: of the terms of the loss (`distil.py`); what is not named is not computed.
+        temperature: of all softmaxes.
+        frozen: blocks of the tower, from the pixels on, that stay as they are; None: all of it.
+        tower_rate: the tower's learning rate as a share of the others'.
+    """
+
+    loop: LoopSettings
+    sizes: Sizes
+    weights: Mapping[str, float]
+    temperature: float = 0.05
+    frozen: int | None = None
+    tower_rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Training of the small heads over frozen teachers.
+
+    Attributes:
+        pairs: over the large tower or the student's own, epochs, seed; one entry a pair of heads.
+        readers: epochs and seed of each head that reads into the space of a trained student.
+        noise: length of the noise that is added to a sentence's unit vector.
+        blur: the same of a student's vectors of images, which single photographs must not own.
+        lexicon: sentences of the scenes' lexicon in each batch, `lexicon_weight` of their term.
+    """
+
+    pairs: tuple[tuple[bool, int, int], ...] = (
+        (False, 20, 1), (True, 16, 1), (False, 20, 2), (True, 16, 2))  # fmt: skip
+    readers: tuple[tuple[int, int], ...] = ((14, 0), (14, 1), (14, 2))
+    batch: int = 1024
+    rate: float = 1e-3
+    temperature: float = 0.07
+    noise: float = 0.25
+    lexicon: int = 256
+    lexicon_weight: float = 0.7
+    reader_temperature: float = 0.06
+    reader_noise: float = 0.3
+    reader_lexicon: int = 384
+    blur: float = 0.5
+
+
+_FIRST = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contrast": 0.5,
+          "lexicon": 0.25, "codes": 0.5, "differ": 1.0, "hard": 0.4, "drawn": 0.3}  # fmt: skip
+_SECOND = {"image": 0.5, "text": 1.0, "map_image": 0.4, "map_text": 0.4, "own_image": 0.2,
+           "own_text": 0.2, "contrast": 0.6, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
+           "hard": 0.5, "drawn": 0.3, "pasted": 0.2}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run.
+
+    Attributes:
+        tiles: drawn tiles, of seeds from `tile_seed` on.
+        pasted: photographs to paste drawn things into.
+        pieces: cut from each of the large photographs without captions.
+        views: how often the first course's tower sees each photograph: as it is, and as turned
+            crops. After two views the student knew those by heart and ranked photographs in others
+            much worse.
+        other_views: the same of photographs without captions.
+        least: crops keep at least this share of the side, in the first course.
+        large: the second teacher's pixels a side: of the 150 that there are, no more can be
+            made out.
+        embedding_norm: of a token's embedding at the start: what Llama's own random ones of this
+            width have.
+        position: of the channels that tell a token's place: about ten times what is seen in it.
+        word_shares: of the corpus, the vocabulary and other sets' captions among the words.
+    """
+
+    seed: int = 0
+    tiles: int = 14_000
+    tile_seed: int = 2_000_000
+    pasted: int = 4_000
+    pieces: int = 4
+    views: int = 6
+    other_views: int = 2
+    least: float = 0.6
+    large: int = 288
+    embedding_norm: float = 0.32
+    position: float = 10.0
+    word_shares: tuple[float, float, float] = (0.6, 0.22, 0.18)
+    heads: Heads = field(default_factory=Heads)
+    first: Course = field(
+        default_factory=lambda: Course(
+            LoopSettings(
+                steps=1350, lr=1e-3, schedule="cosine", warmup=0.04, floor=0.01, weight_decay=0.05,
+                ema=0.99, log_every=10, save_every=50, validate_every=200,
+            ),
+            Sizes(),
+            _FIRST,
+        )
+    )  # fmt: skip
+    second: Course = field(
+        default_factory=lambda: Course(
+            LoopSettings(
+                steps=600, lr=4e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
+                ema=0.985, precision="bfloat16", log_every=5, save_every=25, validate_every=140,
+            ),
+            Sizes(photographs=112, unlabelled=24, tiles=44, pasted=20, lexicon=64, words=112),
+            _SECOND,
+            frozen=3,
+            tower_rate=0.12,
+        )
+    )  # fmt: skip

@@ -1,0 +1,142 @@
+"""All that the recipe learns from, from the data folder and the vocabularies, with its caches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from examples.tiny.keyed import code, contents, keyed, texts_digest
+from examples.tiny.recipe import Recipe
+from examples.tiny.stages.contrasts import Facts, read_facts, write
+from examples.tiny.stages.corpus import Part, more_captions, photographs, pieces, unlabelled
+from examples.tiny.stages.glosses import synsets
+from examples.tiny.stages.heads import Lexicon
+from examples.tiny.stages.mapped import mapped
+from examples.tiny.stages.scenes import lexicon
+from examples.tiny.stages.teachers import READER, read
+from examples.tiny.stages.vocabulary import phrased, things
+from examples.tiny.stages.words import kept, sentences, vectors
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images, uint8 (N, 150, 150, 3), and the keyed folder that caches of theirs lie in."""
+
+    pixels: np.ndarray
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Read:
+    """Sentences and the text teacher's features of them, float32 (N, 384)."""
+
+    texts: list[str]
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What there is.
+
+    Attributes:
+        train: photographs with captions; `own` has the numbers of each one's among `captions`.
+        val: photographs to measure on.
+        others: photographs without captions; `roads`: pieces of larger ones.
+        tiles: drawn ones, with `facts` of each.
+        lexical: the scenes' lexicon, whose sentences are `told`.
+        words: the corpus, the vocabulary's phrases, and captions of other sets.
+    """
+
+    train: Images
+    val: Part
+    others: Images
+    roads: Images
+    tiles: Images
+    facts: list[Facts]
+    captions: Read
+    own: list[tuple[int, ...]]
+    lexical: Lexicon
+    told: Read
+    words: tuple[Read, Read, Read]
+
+
+def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
+    """Read, draw and let the text teacher read everything, or take it from OUT.
+
+    Args:
+        data: the folder that `examples/tiny/README.md` describes.
+        out: for caches; OUT/sources holds the vocabularies.
+        recipe: the constants.
+    """
+    archive, held_out = data / "rsicd150/train.tar", data / "rsicd150/val.tar"
+    folders = [keyed(out / path.stem, archive=contents(path)) for path in (archive, held_out)]
+    train, val = photographs(archive, folders[0]), photographs(held_out, folders[1])
+    more = more_captions(data / "rsicd150/rsitmd-captions.jsonl", "train")
+    spoken = [
+        tuple(dict.fromkeys(" ".join(text.split()) for text in (*texts, *more.get(name, ()))))
+        for texts, name in zip(train.captions, train.names, strict=True)
+    ]
+    captions = sorted({text for texts in spoken for text in texts})
+    number = {text: n for n, text in enumerate(captions)}
+
+    rsscn7 = data / "overhead-unlabelled/rsscn7-150.tar"
+    others = keyed(out / "others", archive=contents(rsscn7))
+    large = data / "overhead-unlabelled/aerial-roads.tar"
+    roads = keyed(out / "roads", archive=contents(large), pieces=recipe.pieces)
+    seeds = range(recipe.tile_seed, recipe.tile_seed + recipe.tiles)
+    drawn_by = code("examples/town/*.py", "examples/tiny/stages/contrasts.py")
+    tiles = keyed(out / "tiles", seeds=[seeds.start, seeds.stop], code=drawn_by)
+    # Some combinations of known words are kept out of the tiles, to be measured on later.
+    write(tiles, seeds)
+    drawn, facts = read_facts(tiles)
+
+    lexical = _lexicon(out / "sources", train.scenes)
+    return Gathered(
+        Images(train.images, folders[0]),
+        val,
+        Images(unlabelled(rsscn7, others), others),
+        Images(pieces(large, roads, recipe.pieces), roads),
+        Images(drawn, tiles),
+        facts,
+        _read(captions, out / "captions.npy"),
+        [tuple(number[text] for text in texts) for texts in spoken],
+        lexical,
+        _read(lexical.sentences, out / "lexicon.npy"),
+        _words(data, out),
+    )
+
+
+def _lexicon(sources: Path, scenes: Sequence[str]) -> Lexicon:
+    """What else each scene is called, and the vocabulary's things that nearly always are in it."""
+    told = lexicon(synsets(sources / "wordnet"), mapped(sources / "id-tagging-schema"))
+    for thing in things():
+        for scene in thing.scenes:
+            told[scene] += [text for name in thing.names for text in phrased(name)]
+    known = sorted(told)
+    rows = [(n, text) for n, scene in enumerate(known) for text in kept(told[scene])]
+    return Lexicon(
+        [text for _, text in rows],
+        np.array([n for n, _ in rows]),
+        np.array([known.index(scene) for scene in scenes]),
+    )
+
+
+def _words(data: Path, out: Path) -> tuple[Read, Read, Read]:
+    sources = out / "sources"
+    corpus = sentences(sources / "id-tagging-schema", sources / "wordnet")
+    cache = keyed(out / "words", texts=texts_digest(corpus), reader=READER)
+    known = [text for thing in things() for name in thing.names for text in phrased(name)]
+    lines = (data / "texts/overhead-captions.txt").read_text().splitlines()
+    spoken = [line.strip().rstrip(" .") for line in lines if line.strip()]
+    return (
+        Read(corpus, vectors(corpus, cache).astype(np.float32)),
+        _read(list(kept(known)), out / "vocabulary.npy"),
+        _read(list(kept(spoken)), out / "overhead.npy"),
+    )
+
+
+def _read(texts: list[str], path: Path) -> Read:
+    return Read(texts, read(texts, keyed(path, texts=texts_digest(texts), reader=READER)))

@@ -1,0 +1,155 @@
+"""`ngcg export`: any encoder as a model directory that runs without torch.
+
+The directory is a full checkpoint, which torch loads too, with two ONNX graphs that point into its
+weights: each weight is stored once. What was written is compared with torch's vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+from ngcg_cli.encoder.encoder import Encoder
+from ngcg_cli.encoder.graphs import OPSET, write_graphs
+from ngcg_cli.encoder.loading import open_encoder
+from ngcg_cli.encoder.stamp import POOLING, STAMP, read_stamp
+from ngcg_cli.encoder.weights import digest_weights, weight_files
+from ngcg_cli.errors import ModelError, UsageError
+
+ExportPrecision = Literal["float32", "float16", "int8"]
+
+#: Least cosine to torch's vectors with which an export counts as done.
+LEAST = {"float32": 0.999999, "float16": 0.9995, "int8": 0.9}
+_SAMPLES = [
+    "a harbour",
+    "many planes are parked next to a long building in an airport",
+    "some boats are in a river near a green meadow and two ponds; a road with four cars crosses it",
+    "",
+]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export wrote and how it compares.
+
+    Attributes:
+        out: the directory.
+        precision: as it was asked for.
+        text_cosine, image_cosine: least cosine between its vector and torch's, of samples.
+        largest_difference: in any component of those vectors.
+        bytes: of all files.
+    """
+
+    out: str
+    precision: str
+    text_cosine: float
+    image_cosine: float
+    largest_difference: float
+    bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `ngcg export --json` prints."""
+        return asdict(self)
+
+
+def export(model: str, out: Path, precision: ExportPrecision = "float32") -> ExportReport:
+    """Write `model` to `out` as it runs without torch.
+
+    Args:
+        model: as `--model` takes it; an adapter is merged.
+        out: a folder that is not there yet or is empty; or the model's own, which must be a full
+            checkpoint: then only the graphs are written, beside the weights that are there.
+        precision: of the stored weights; float16 halves the files and computes in float32.
+
+    Raises:
+        ModelError: the model cannot be loaded; or what was written does not agree with torch.
+        UsageError: `out` holds something else.
+    """
+    if precision == "int8":
+        raise UsageError("precision int8 is not exported yet", hint="Use float32 or float16.")
+    encoder = load_encoder(model, "cpu", precision="float32")
+    own = out.is_dir() and out.samefile(encoder.tokenizer.folder)
+    if not own and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            "is there already", where=str(out), hint="Give --out a folder that is not there yet."
+        )
+    if own:
+        return _add(encoder, encoder, out, precision)
+    fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        save_checkpoint(
+            encoder, fresh, dtype=torch.float16 if precision == "float16" else torch.float32
+        )
+        stored = load_encoder(fresh, "cpu", precision="float32")
+        report = _add(encoder, stored, fresh, precision)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh.replace(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return ExportReport(**{**asdict(report), "out": os.fspath(out)})
+
+
+def _add(encoder: Encoder, stored: Encoder, folder: Path, precision: str) -> ExportReport:
+    """The graphs of `stored`, loaded from `folder`, beside its weights; compared with `encoder`."""
+    names = {"text": "text.onnx", "image": "image.onnx"}
+    write_graphs(stored, folder, names)
+    learned = [folder / POOLING] if encoder.engine.pooling == "query" else []
+    stamp = read_stamp(folder / STAMP)
+    stamp["pooling"] = encoder.engine.pooling
+    stamp["settings"] = encoder.backbone.settings()
+    stamp["export"] = {
+        "opset": OPSET,
+        "dim": encoder.dim,
+        "eos": encoder.tokenizer.eos_id,
+        "rows": encoder.module.language.get_input_embeddings().weight.shape[0],
+        # The weights that the graphs point into, and those whose vectors these are.
+        "weights": digest_weights(weight_files(folder) + learned),
+        "stands_for": encoder.weights_digest,
+        "graphs": {
+            "float32": {
+                side: {
+                    "name": name,
+                    "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+                }
+                for side, name in names.items()
+            }
+        },
+    }
+    text = json.dumps(stamp, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / STAMP).write_text(text + "\n", "utf-8")
+    return compare(encoder, folder, precision)
+
+
+def compare(encoder: Encoder, folder: Path, precision: str) -> ExportReport:
+    """How an export's vectors compare with those of `encoder`, in torch.
+
+    Raises:
+        ModelError: not well enough.
+    """
+    exported = open_encoder(folder, "cpu", engine="onnx")
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (3, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    images = [*coarse, np.full((64, 48, 3), 128, np.uint8)]
+    pairs = [
+        (encoder.encode_texts(_SAMPLES), exported.encode_texts(_SAMPLES)),
+        (encoder.encode_images(images), exported.encode_images(images)),
+    ]
+    text, image = (float((ours * theirs).sum(1).min()) for ours, theirs in pairs)
+    difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+    if not min(text, image) >= LEAST[precision]:
+        raise ModelError(
+            f"the export does not agree with torch: cosine {text:.6f} (texts), "
+            f"{image:.6f} (images)",
+            where=folder,
+        )
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return ExportReport(os.fspath(folder), precision, text, image, difference, size)

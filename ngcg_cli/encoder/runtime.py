@@ -1,0 +1,141 @@
+"""The engine of exported models on a CPU: ONNX Runtime, without torch.
+
+An export (`export.py`) is a model directory with two graphs beside its weights, one for texts and
+one for images. The graphs hold no weights of their own: they point into the safetensors files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ngcg_cli.encoder.backbones import Backbone
+from ngcg_cli.encoder.engine import cpu_threads
+from ngcg_cli.encoder.received import read_bounded
+from ngcg_cli.errors import ModelError
+
+Side = Literal["text", "image"]
+#: Bytes of a graph without its weights; those of gigabyte models take some megabytes.
+_GRAPH = 64 << 20
+#: Images that go through the graph together: their activations stay in the cache.
+CHUNK = 4
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The files of an export in one precision.
+
+    Attributes:
+        folder: the model directory.
+        files: for `text` and `image` the graph's file name and its hex SHA-256.
+        precision: what the graphs compute in.
+        dim: width of the vectors.
+        pooling: see `EncoderModule`; it is part of the graphs.
+    """
+
+    folder: Path
+    files: dict[str, tuple[str, str]]
+    precision: str
+    dim: int
+    pooling: str
+
+    def check(self, side: Side) -> Path:
+        """The path of a side's graph, once its bytes are what the export wrote.
+
+        Raises:
+            ModelError: missing or damaged.
+        """
+        name, digest = self.files[side]
+        path = self.folder / name
+        if hashlib.sha256(read_bounded(path, _GRAPH)).hexdigest() != digest:
+            raise ModelError(
+                "the exported graph is damaged", where=path, hint="Export the model again."
+            )
+        return path
+
+
+class OnnxEngine:
+    """Both graphs of an export; each is loaded when it is first needed. See `Engine`."""
+
+    kind = "onnx"
+    place = "cpu"
+
+    def __init__(self, graphs: Graphs) -> None:
+        self.graphs = graphs
+        self.dim = graphs.dim
+        self.pooling = graphs.pooling
+        self.precision = graphs.precision
+        self._sessions: dict[Side, Any] = {}
+        self._lock = threading.Lock()
+
+    def streams(self) -> int:
+        """One for each of the process's threads: a run of a graph stays on the thread it is in."""
+        return cpu_threads()
+
+    def enter_stream(self, streams: int) -> None:
+        """Nothing to do."""
+
+    @contextmanager
+    def inferring(self) -> Iterator[None]:
+        """Nothing to do: a graph knows no training."""
+        yield
+
+    def texts(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """(B, L) int64 token ids and mask, real ones in front, to (B, dim) unit vectors."""
+        return self._run("text", {"input_ids": ids, "attention_mask": mask})
+
+    def images(self, images: np.ndarray, backbone: Backbone) -> np.ndarray:
+        """(B, S, S, 3) uint8 of the model's size to (B, dim) float32 unit vectors.
+
+        Mean and standard deviation are part of the graph.
+        """
+        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+        return np.concatenate([self._run("image", {"images": chunk}) for chunk in chunks])
+
+    def digest(self) -> str:
+        """Not known here: an export says what weights it was made of."""
+        raise ModelError("an export has no weights in memory", where=self.graphs.folder)
+
+    def _run(self, side: Side, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        try:
+            (vectors,) = self._session(side).run(["vectors"], inputs)
+        except ModelError:
+            raise
+        except Exception as error:  # ONNX Runtime's own kinds, without a common base
+            reason = str(error).splitlines()[0][:200]
+            raise ModelError(
+                f"the exported graph cannot be run ({reason})", where=self.graphs.folder
+            ) from error
+        return np.asarray(vectors)
+
+    def _session(self, side: Side) -> Any:
+        with self._lock:
+            if side not in self._sessions:
+                self._sessions[side] = _open(self.graphs.check(side))
+            return self._sessions[side]
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Batches run side by side, each on the thread that asks; see `streams.py`.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # One pool for all streams would keep the largest of what each has ever needed.
+    options.enable_cpu_mem_arena = False
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's own kinds, without a common base
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(f"the exported graph cannot be loaded ({reason})", where=path) from error
