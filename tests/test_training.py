@@ -173,11 +173,11 @@ def test_every_pooling_tuning_and_family_trains_saves_and_loads(
         save(self, folder, figures)
         seen["vectors"] = vectors(self.encoder)
 
-    import ngcg_cli.training.train as room
+    import ngcg_cli.training.objective as room
 
-    save = room._Objective.save
+    save = room.Objective.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room._Objective, "save", remember)
+        patch.setattr(room.Objective, "save", remember)
         out = tmp_path / "run"
         result = train(
             setting(captions, base, out, tuning=tuning, pooling=pooling, steps=2),

@@ -29,6 +29,7 @@ def load_pairs(
     default_split: str = "train",
     views: Collection[str] = (),
     image_type: ImageType = "sat",
+    bare: bool = False,
 ) -> list[Pair]:
     """Load a data set: every image once, with all its captions, in the data set's order.
 
@@ -42,6 +43,7 @@ def load_pairs(
         default_split: the split of a folder when `split` is None.
         views: keep only pairs with one of these views; empty keeps all.
         image_type: CVG-Text's tiles, "sat" or "osm".
+        bare: lines of JSON Lines may lack captions.
 
     Returns:
         At least one pair. No image has been opened or looked for.
@@ -56,7 +58,7 @@ def load_pairs(
     kind = detect_format(path) if data_format == "auto" else data_format
     folder_split = split or default_split
     if kind == "jsonl":
-        pairs = json_lines.load(_lines_file(path), images, split)
+        pairs = json_lines.load(_lines_file(path), images, split, bare=bare)
     elif kind == "geotext":
         file = geotext.split_file(path, folder_split) if path.is_dir() else path
         if not file.is_file() or _first_character(file) != "[":

@@ -20,11 +20,14 @@ EXPECTED = 'JSON Lines: {"image": "...", "captions": ["...", ...]} a line'
 EXPECTED_PLACES = 'JSON Lines: {"captions": ["...", ...], "lon": degrees, "lat": degrees} a line'
 
 
-def load(path: Path, images: Path | None = None, split: str | None = None) -> list[Pair]:
+def load(
+    path: Path, images: Path | None = None, split: str | None = None, *, bare: bool = False
+) -> list[Pair]:
     """Pairs of a JSON Lines file, one an image, in file order.
 
     Lines that name the same image become one pair with all their captions; they must agree on
-    everything else. With `split`, only lines whose "split" equals it.
+    everything else. With `split`, only lines whose "split" equals it. With
+    `bare`, a line may lack captions.
     """
     root = images or path.parent
     pairs: dict[str, Pair] = {}
@@ -39,7 +42,7 @@ def load(path: Path, images: Path | None = None, split: str | None = None) -> li
         lon, lat = _position(row, where, required=False)
         new = Pair(
             image=root / name,
-            captions=_captions(row, where),
+            captions=() if bare and "captions" not in row else _captions(row, where),
             name=name,
             place=_word(row, "place", where),
             lon=lon,

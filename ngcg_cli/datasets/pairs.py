@@ -15,7 +15,7 @@ class Pair:
 
     Attributes:
         image: the image file; it is opened by `load_image`, not before.
-        captions: at least one.
+        captions: at least one, but for images that a teacher alone describes (`load_pairs`' bare).
         name: the image as the data set's own file names it (relative, forward slashes).
         place: pairs of one place are correct answers to each other, and never negatives in
             training: GeoText's building, CVG-Text's position, JSON Lines' own "place".

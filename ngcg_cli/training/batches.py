@@ -34,6 +34,9 @@ class Batch:
         mask: (n, L), 1 at real tokens.
         images: (n, S, S, 3) uint8.
         keys: (n, 3), see `pair_keys`.
+        said: (n,) bool: whether the row has a caption; its text is empty where it has none.
+        taught: the same texts and images as the teacher takes them, where there is one: (n, L') ids
+            and mask, (n, S', S', 3) uint8.
         broken: images that could not be read, with the reason; other pairs stand in for them.
     """
 
@@ -41,6 +44,8 @@ class Batch:
     mask: Tensor
     images: np.ndarray
     keys: Tensor
+    said: Tensor
+    taught: tuple[Tensor, Tensor, np.ndarray] | None = None
     broken: tuple[tuple[Path, str], ...] = ()
 
     def texts(self, micro: int) -> list[tuple[Tensor, Tensor]]:
@@ -64,6 +69,7 @@ class PairBatches(Dataset[Batch]):
         pairs: the data set.
         encoder: its tokenizer and pixel preparation are used, not its weights.
         batch_size: pairs in the whole batch, over all processes.
+        teacher: the same of the model that teaches, if any. Only then may pairs lack captions.
         spread: keep a place's pairs apart; else they are dealt as chance has it, which is what
             the reference does.
         augmentations: see `augment`.
@@ -77,6 +83,7 @@ class PairBatches(Dataset[Batch]):
         encoder: Encoder,
         batch_size: int,
         *,
+        teacher: Encoder | None = None,
         spread: bool = True,
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
@@ -84,7 +91,9 @@ class PairBatches(Dataset[Batch]):
         world: int = 1,
     ) -> None:
         self.pairs = pairs
-        self.items = [(p, c) for p, pair in enumerate(pairs) for c in range(len(pair.captions))]
+        self.items = [
+            (p, c) for p, pair in enumerate(pairs) for c in range(len(pair.captions) or 1)
+        ]
         if len(self.items) < world:
             raise DataError(f"{len(self.items)} pairs are too few for {world} processes")
         places: Sequence[Hashable] = range(len(self.items))
@@ -95,6 +104,8 @@ class PairBatches(Dataset[Batch]):
             rank * (self.order.batch_size // world), (rank + 1) * (self.order.batch_size // world)
         )
         self.tokenizer, self.backbone = encoder.tokenizer, encoder.backbone
+        # Not the encoder itself: its weights are nothing for a worker.
+        self.teacher = (teacher.tokenizer, teacher.backbone) if teacher else None
         self.augmentations = augmentations
         self.seed = seed
 
@@ -111,12 +122,23 @@ class PairBatches(Dataset[Batch]):
             self._example(int(item), np.random.default_rng((self.seed, index, row)), broken)
             for row, item in zip(rows, chosen, strict=True)
         ]
-        ids, mask = self.tokenizer.batch(
-            [caption for _, caption, _ in made], self.backbone.max_text_tokens
+        texts = [caption for _, caption, _ in made]
+        images = [image for _, _, image in made]
+        ids, mask = self.tokenizer.batch(texts, self.backbone.max_text_tokens)
+        taught = None
+        if self.teacher:
+            tokenizer, backbone = self.teacher
+            own = tokenizer.batch(texts, backbone.max_text_tokens)
+            taught = (*own, resize_images(images, backbone))
+        return Batch(
+            ids,
+            mask,
+            resize_images(images, self.backbone),
+            keys=torch.tensor([pair_keys(pair, caption) for pair, caption, _ in made]),
+            said=torch.tensor([bool(pair.captions) for pair, _, _ in made]),
+            taught=taught,
+            broken=tuple(broken),
         )
-        keys = torch.tensor([pair_keys(pair, caption) for pair, caption, _ in made])
-        images = resize_images([image for _, _, image in made], self.backbone)
-        return Batch(ids, mask, images, keys, tuple(broken))
 
     def _example(
         self, item: int, rng: np.random.Generator, broken: list[tuple[Path, str]]
@@ -124,7 +146,7 @@ class PairBatches(Dataset[Batch]):
         for _ in range(_TRIES):
             number, which = self.items[item]
             pair = self.pairs[number]
-            caption = pair.captions[which]
+            caption = pair.captions[which] if pair.captions else ""
             try:
                 image = load_image(pair)
             except DataError as error:

@@ -105,6 +105,14 @@ class Lesson(_Checked):
         Path, Told("A new folder, which becomes the checkpoint, or a run's to --resume.")
     ]
     model: Annotated[str, Told("The model to start from.")] = "tiny"
+    teacher: Annotated[
+        str | None,
+        Told(
+            "A larger model to imitate: who is near whom in its space. Captions become optional, "
+            "and count beside it where they are.",
+            metavar="NAME_OR_PATH",
+        ),
+    ] = None
     data_format: Annotated[DataFormat, Told("The format of DATA; auto looks at the content.")] = (
         "auto"
     )

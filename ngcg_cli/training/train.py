@@ -12,36 +12,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
-from ngcg_cli.choices import TrainPrecision
-from ngcg_cli.datasets import ImageFailures, data_fingerprint, drop_missing, load_pairs
+from ngcg_cli.datasets import ImageFailures, drop_missing, load_pairs
 from ngcg_cli.datasets.pairs import Pair
-from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
-from ngcg_cli.encoder.dora import norms_taken_once
+from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.lora import LoraSettings, adapter_settings, add_lora
-from ngcg_cli.encoder.pixels import normalise
-from ngcg_cli.encoder.precision import settle
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.progress import Progress
-from ngcg_cli.training import gradcache
-from ngcg_cli.training.batches import Batch, PairBatches
-from ngcg_cli.training.course import LoopSettings
 from ngcg_cli.training.loop import FitResult, Run
-from ngcg_cli.training.loss import Temperature, gather, info_nce, related
+from ngcg_cli.training.objective import Objective
 from ngcg_cli.training.plot import PLOT_FILE, plot_run
-from ngcg_cli.training.settings import LEARNING_RATES, Course, TrainSettings, settings_of
+from ngcg_cli.training.settings import TrainSettings
 from ngcg_cli.training.state import BEST, LAST, METRICS_FILE, check_out
 from ngcg_cli.training.validation import Recall
 
 logger = logging.getLogger(__name__)
-
-# Steps between two saved states when an epoch is longer: what a crash can cost.
-_SAVE_EVERY = 500
 
 
 @dataclass(frozen=True)
@@ -77,15 +65,6 @@ class TrainResult:
         }
 
 
-class Trained(nn.Module):
-    """What learns: the encoder's module, and the temperature where it is learned."""
-
-    def __init__(self, encoder: nn.Module, temperature: Temperature) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.temperature = temperature
-
-
 def train(settings: TrainSettings, progress: Progress | None = None) -> TrainResult:
     """Train a model on captions of images; see `TrainSettings`.
 
@@ -103,12 +82,13 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     began = time.monotonic()
     check_out(settings.out, resume=settings.resume)
     with _processes() as (rank, world):
-        data = _load(settings, settings.data, "train")
+        data = _load(settings, settings.data, "train", bare=settings.teacher is not None)
         val = _load(settings, settings.val, "test") if settings.val else None
         # Forked tokenizers warn about threads that they do not use here.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         encoder = prepare(settings)
-        objective = _Objective(settings, encoder, data, rank, world)
+        teacher = _teacher(settings)
+        objective = Objective(settings, encoder, teacher, data.pairs, data.failures, rank, world)
         workers = min(8, (os.cpu_count() or 1) // 2)
         workers = workers if settings.workers is None else settings.workers
         validate = None
@@ -203,136 +183,12 @@ def prepare(settings: TrainSettings) -> Encoder:
     return encoder
 
 
-class _Objective:
-    """What a run learns, in one process: the module, its batches, the loss, and how it is saved."""
-
-    def __init__(
-        self, settings: TrainSettings, encoder: Encoder, data: _Data, rank: int, world: int
-    ) -> None:
-        if settings.batch_size % world:
-            raise UsageError(f"--batch-size {settings.batch_size} is not a multiple of {world}")
-        self.settings, self.encoder, self.failures = settings, encoder, data.failures
-        self.rank = rank
-        self.fingerprint = data_fingerprint(data.pairs)
-        self.told_alone = False
-        encoder.tell_of_cut([caption for pair in data.pairs for caption in pair.captions])
-        self.spread = settings.batches == "spread"
-        self.batches = PairBatches(
-            data.pairs,
-            encoder,
-            settings.batch_size,
-            spread=self.spread,
-            augmentations=settings.augment,
-            seed=settings.seed,
-            rank=rank,
-            world=world,
-        )
-        self.module = Trained(
-            encoder.module, Temperature(settings.temperature, settings.learn_temperature)
-        ).to(encoder.device)
-        epoch = self.batches.batches_per_epoch
-        self.loop = LoopSettings(
-            **{setting.name: getattr(settings, setting.name) for setting in settings_of(Course)},
-            steps=settings.steps or max(1, round(settings.epochs * epoch)),
-            lr=settings.lr or LEARNING_RATES[encoder.backbone.model_type],
-            precision=self._precision(),
-            validate_every=settings.validate_every or epoch,
-            save_every=settings.save_every or min(epoch, _SAVE_EVERY),
-        )
-        # What a resumed run must share with the first, beside the loop's own settings.
-        self.identity = {
-            "model": encoder.fingerprint,
-            "data": self.fingerprint,
-            "pooling": encoder.module.pooling,
-            "lora": None if encoder.module.adapter is None else self._lora(),
-            "batch-size": settings.batch_size,
-            "micro-batch": settings.micro_batch,
-            "processes": world,
-            "temperature": settings.temperature,
-            "learn-temperature": settings.learn_temperature,
-            "direction": settings.direction,
-            "augment": sorted(settings.augment),
-            # Runs of earlier versions know one way only, and do not say it.
-            **({} if self.spread else {"batches": settings.batches}),
-        }
-
-    def step(self, module: nn.Module, batch: Batch) -> dict[str, float]:
-        """Forward and backward over this process's part of the batch, through the cache."""
-        assert isinstance(module, Trained)
-        for path, reason in batch.broken:
-            if path not in self.failures.reasons:
-                logger.warning("%s: %s; another pair takes its place", path, reason)
-            self.failures.add(path, reason)
-        device, micro = self.encoder.device, self.settings.micro_batch or len(batch.ids)
-
-        def embed_texts(chunk: tuple[Tensor, Tensor]) -> Tensor:
-            with self.loop.autocast(device):
-                return self.encoder.module.embed_texts(*(part.to(device) for part in chunk))
-
-        def embed_images(chunk: np.ndarray) -> Tensor:
-            pixels = normalise(chunk, self.encoder.backbone).to(device)
-            with self.loop.autocast(device):
-                return self.encoder.module.embed_images(pixels)
-
-        keys = gather(batch.keys.to(device))
-        if self.spread and not self.told_alone and self.rank == 0 and related(keys).all():
-            self.told_alone = True
-            logger.warning(
-                "a batch of %d pairs has no negatives, all are of one place, image or caption: "
-                "nothing can be learned from it",
-                len(keys),
-            )
-
-        def loss(texts: Tensor, images: Tensor) -> Tensor:
-            scale = module.temperature()
-            # Each process sees the whole loss: one of them alone counts the temperature's part.
-            scale = scale if self.rank == 0 else scale.detach()
-            masked = keys if self.spread else None
-            return info_nce(gather(texts), gather(images), scale, masked, self.settings.direction)
-
-        with norms_taken_once(self.encoder.module):
-            value = gradcache.backward(
-                loss,
-                gradcache.Side(embed_texts, batch.texts(micro)),
-                gradcache.Side(embed_images, batch.pictures(micro)),
-            )
-        figures = {"loss": value.item(), "pairs": float(len(keys))}
-        if self.settings.learn_temperature:
-            figures["temperature"] = module.temperature.value
-        return figures
-
-    def save(self, folder: Path, figures: dict[str, float]) -> None:
-        """Write the encoder as a checkpoint with what `ngcg.json` must say of the run."""
-        chosen = {
-            **{k: _plain(v) for k, v in asdict(self.settings).items()},
-            **{k: _plain(v) for k, v in asdict(self.loop).items()},
-        }
-        items = self.batches
-        extra = {
-            "temperature": round(self.module.temperature.value, 6),
-            "data": {
-                "path": str(self.settings.data),
-                "fingerprint": self.fingerprint,
-                "images": len(items.pairs),
-                "captions": len(items.items),
-            },
-            "training": chosen,
-            "metrics": figures,
-        }
-        save_checkpoint(self.encoder, folder, extra)
-
-    def _lora(self) -> dict[str, Any]:
-        return adapter_settings(self.encoder.module.adapter)
-
-    def _precision(self) -> TrainPrecision:
-        settled = settle(self.settings.precision, self.encoder.device.type)
-        return "bfloat16" if settled == "bfloat16" else "float32"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value
+def _teacher(settings: TrainSettings) -> Encoder | None:
+    if settings.teacher is None:
+        return None
+    teacher = load_encoder(settings.teacher, _device(settings.device), precision=settings.precision)
+    logger.info("%s teaches %s", teacher.name, settings.model)
+    return teacher
 
 
 @dataclass(frozen=True)
@@ -343,7 +199,7 @@ class _Data:
     failures: ImageFailures
 
 
-def _load(settings: TrainSettings, path: Path, default_split: str) -> _Data:
+def _load(settings: TrainSettings, path: Path, default_split: str, *, bare: bool = False) -> _Data:
     pairs = load_pairs(
         path,
         settings.data_format,
@@ -351,6 +207,7 @@ def _load(settings: TrainSettings, path: Path, default_split: str) -> _Data:
         default_split=default_split,
         views=settings.views,
         image_type=settings.image_type,
+        bare=bare,
     )
     failures = ImageFailures(len(pairs))
     present = drop_missing(pairs, failures)
