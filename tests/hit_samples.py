@@ -18,6 +18,6 @@ def hit(rank: int = 1, **changes: Any) -> Hit:
         "bbox": (10.0, 49.9, 10.1, 50.0),
         "source": "/data/a.tif",
         "window": (0, 224, 224, 100),
-        "footprint": SQUARE,
+        "footprint": [[SQUARE]],
     }
     return Hit(**{**values, **changes})

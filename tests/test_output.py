@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 import shapely
 from hit_samples import SQUARE, hit
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ngcg_cli.journeys.querying import Answer
 from ngcg_cli.output import hits as output
 from ngcg_cli.output import rows as row_output
 from ngcg_cli.output import terminal
-from ngcg_cli.search.antimeridian import geojson_geometry
+from ngcg_cli.search.footprints import geojson_geometry
 
 
 def text(hit_format: Any, *answers: Answer) -> str:
@@ -95,49 +93,21 @@ def test_geojson_is_one_collection_over_all_queries() -> None:
     assert features[0]["geometry"] == {"type": "Polygon", "coordinates": [list(map(list, SQUARE))]}
 
 
-def test_geojson_rings_turn_counterclockwise_and_close() -> None:
-    for ring in (SQUARE, SQUARE[::-1], SQUARE[:-1]):
-        (exterior,) = geojson_geometry(ring)["coordinates"]
-        assert exterior[0] == exterior[-1]
-        assert shapely.is_ccw(shapely.LinearRing(exterior))
-
-
-def test_a_footprint_across_the_antimeridian_is_cut_in_two() -> None:
-    ring = [(179.9, 10.0), (180.3, 10.0), (180.3, 10.2), (179.9, 10.2), (179.9, 10.0)]
-    geometry = geojson_geometry(ring)
+def test_geojson_rings_turn_as_they_should_and_nothing_else_changes() -> None:
+    hole = [(10.04, 49.96), (10.06, 49.96), (10.06, 49.98), (10.04, 49.96)]
+    for ring in (SQUARE, SQUARE[::-1]):
+        for inner in (hole, hole[::-1]):
+            geometry = geojson_geometry([[ring, inner]])
+            exterior, inside = geometry["coordinates"]
+            assert geometry["type"] == "Polygon"
+            assert shapely.is_ccw(shapely.LinearRing(exterior))
+            assert not shapely.is_ccw(shapely.LinearRing(inside))
+    west = [(lon + 169.9, lat) for lon, lat in SQUARE]
+    east = [(lon - 190, lat) for lon, lat in SQUARE]
+    geometry = geojson_geometry([[west], [east]])
     assert geometry["type"] == "MultiPolygon"
-    east, west = shapely.from_geojson(json.dumps(geometry)).geoms
-    assert east.equals(shapely.box(179.9, 10.0, 180.0, 10.2))
-    assert west.equals(shapely.box(-180.0, 10.0, -179.7, 10.2))
-    shifted = [(lon - 360, lat) for lon, lat in ring]
-    assert geojson_geometry(shifted) == geometry
-
-
-def test_a_footprint_that_touches_the_antimeridian_stays_whole() -> None:
-    ring = [(179.0, 0.0), (180.0, 0.0), (180.0, 1.0), (179.0, 1.0), (179.0, 0.0)]
-    assert geojson_geometry(ring)["type"] == "Polygon"
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    centre=st.tuples(st.floats(-180, 180), st.floats(-80, 80)),
-    radius=st.floats(0.01, 5),
-    turn=st.floats(0, 6.3),
-    corners=st.integers(3, 12),
-)
-def test_cutting_keeps_the_area_and_stays_on_the_map(
-    centre: tuple[float, float], radius: float, turn: float, corners: int
-) -> None:
-    import math
-
-    angles = [turn + 2 * math.pi * i / corners for i in range(corners)]
-    ring = [(centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles]
-    made = shapely.from_geojson(json.dumps(geojson_geometry(ring)))
-    assert made.is_valid
-    west, _, east, _ = made.bounds
-    assert west >= -180
-    assert east <= 180
-    assert made.area == pytest.approx(shapely.Polygon(ring).area, rel=1e-4, abs=1e-7)
+    made = shapely.from_geojson(json.dumps(geometry))
+    assert made.equals(shapely.MultiPolygon([shapely.Polygon(west), shapely.Polygon(east)]))
 
 
 @pytest.mark.parametrize("hit_format", ["jsonl", "csv", "geojson", "table"])

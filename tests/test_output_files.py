@@ -30,7 +30,10 @@ from ngcg_cli.raster import Raster
 from ngcg_cli.raster import Window as Tile
 
 KML = "{http://www.opengis.net/kml/2.2}"
-EDGE = [(179.9, 50.0), (179.9, 49.9), (180.1, 49.9), (180.1, 50.0), (179.9, 50.0)]
+EDGE = [
+    [[(west, 50.0), (west, 49.9), (west + 0.1, 49.9), (west + 0.1, 50.0), (west, 50.0)]]
+    for west in (179.9, -180.0)
+]
 LAYERS = {".geojson", ".gpkg", ".fgb", ".parquet"}
 ANSWERS = [
     Answer(

@@ -105,7 +105,7 @@ def test_what_is_put_in_is_found_again(index: TileIndex) -> None:
         assert hit.bbox == tuple(tiles.bbox[i])
         assert (hit.source, hit.window) == ("a.tif", (100 * i, 0, 100, 100))
         ring = shapely.get_coordinates(shapely.from_wkb(tiles.geometry[i]))
-        assert hit.footprint == [tuple(point) for point in ring.tolist()]
+        assert hit.footprint == [[[tuple(point) for point in ring.tolist()]]]
     hits = again.search(unit(1, seed=7), top=100)[0]
     assert [hit.rank for hit in hits] == list(range(1, 9))
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)

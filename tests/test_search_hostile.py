@@ -227,12 +227,12 @@ def test_a_manifest_edited_by_hand_says_what_to_do(index: TileIndex) -> None:
 
 
 def test_info_says_whether_a_manifest_has_a_checksum(index: TileIndex) -> None:
-    assert describe(index)["health"]["upgrade"] is False
+    assert describe(index)["health"]["sealed"] is True
     data = {**manifest_of(index.path), "version": 2}
     del data["checksum"]
     (index.path / "manifest.json").write_text(json.dumps(data))
     health = describe(TileIndex.open(index.path))["health"]
-    assert (health["ok"], health["upgrade"]) == (True, True)
+    assert (health["ok"], health["upgrade"], health["sealed"]) == (True, True, False)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def test_what_is_committed_is_found_and_remembered(name: str, store: Store) -> N
         assert (hit.lon, hit.lat) == pytest.approx((tiles.lon[i], tiles.lat[i]), abs=1e-9)
         assert hit.bbox == pytest.approx(tuple(tiles.bbox[i]), abs=1e-9)
         assert hit.window == tuple(tiles.window[i].tolist())
-        assert shapely.Polygon(hit.footprint).equals(shapely.from_wkb(tiles.geometry[i]))
+        ((exterior,),) = hit.footprint
+        assert shapely.Polygon(exterior).equals(shapely.from_wkb(tiles.geometry[i]))
     hits = again.search(unit(1, seed=7), 99)[0]
     assert [hit.rank for hit in hits] == list(range(1, 9))
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)

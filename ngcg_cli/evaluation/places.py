@@ -98,15 +98,18 @@ def _rank(hits: Sequence[Hit], points: Points) -> int:
 def _holds(hit: Hit, points: Points) -> bool:
     from shapely import Point, Polygon
 
-    lons, lats = zip(*hit.footprint, strict=True)
-    # A footprint across the antimeridian runs past 180: try the point on either side of it.
-    near = [
-        Point(lon + turn, lat)
-        for lon, lat in points
-        for turn in (-360.0, 0.0, 360.0)
-        if min(lons) <= lon + turn <= max(lons) and min(lats) <= lat <= max(lats)
-    ]
-    return bool(near) and any(map(Polygon(hit.footprint).covers, near))
+    for exterior, *holes in hit.footprint:
+        lons, lats = zip(*exterior, strict=True)
+        # 180 and -180 are one meridian, and a raster may count on past either.
+        near = [
+            Point(lon + turn, lat)
+            for lon, lat in points
+            for turn in (-360.0, 0.0, 360.0)
+            if min(lons) <= lon + turn <= max(lons) and min(lats) <= lat <= max(lats)
+        ]
+        if near and any(map(Polygon(exterior, holes).covers, near)):
+            return True
+    return False
 
 
 def _farthest_first(hits: Sequence[Hit], points: Points) -> tuple[Hit, float]:

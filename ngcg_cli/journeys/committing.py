@@ -89,7 +89,8 @@ class Committer:
             return
         if error is None:
             raise self._error
-        logger.error("%s", self._error)
+        if error is not self._error:  # told once
+            logger.error("%s", self._error)
 
     def put(self, chunk: Chunk) -> None:
         """Hands on what is embedded; a source's chunks come in the order of its grid.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.output.hits import CSV_FIELDS, hit_record
-from ngcg_cli.search.antimeridian import geojson_geometry
+from ngcg_cli.search.footprints import geojson_geometry
 
 if TYPE_CHECKING:
     from ngcg_cli.journeys.querying import Answer

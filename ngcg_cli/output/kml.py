@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ngcg_cli.output.hits import hit_record
 from ngcg_cli.output.xml import add, write_xml
-from ngcg_cli.search.antimeridian import geojson_geometry
+from ngcg_cli.search.footprints import geojson_geometry
 
 if TYPE_CHECKING:
     from ngcg_cli.journeys.querying import Answer

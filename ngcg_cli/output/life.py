@@ -17,6 +17,8 @@ def info_text(report: Mapping[str, Any]) -> str:
 
     health, graph = report["health"], report["graph"]
     old = "; the next write upgrades it" if health["upgrade"] else ""
+    if not health.get("sealed", True):
+        old = f"; its manifest has no checksum{old}"
     facts = {
         "index": report["index"],
         "model": f"{report['model']} ({report['dim']} dimensions, {report['fingerprint'][:12]})",

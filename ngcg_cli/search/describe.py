@@ -9,7 +9,7 @@ import numpy as np
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.extent import Box, extent
 from ngcg_cli.search.files import file_size
-from ngcg_cli.search.format import VERSION
+from ngcg_cli.search.format import CHECKED, VERSION
 from ngcg_cli.search.health import checksum_trouble, size_trouble
 from ngcg_cli.search.index import TileIndex
 from ngcg_cli.search.records import SegmentRecord, SourceRecord
@@ -24,9 +24,9 @@ def describe(index: TileIndex, check: bool = False) -> dict[str, Any]:
 
     Returns:
         `bbox` is [west, south, east, north] of all tiles, null without any; `bytes` counts the
-        files that belong to the index. `health` has `damaged` (a line for each file) and whether
-        that is by `sizes` or by `checksums`. The graph is a cache: damage to it is told in
-        `graph.state` alone.
+        files that belong to the index. `health` has `damaged` (a line for each file), whether that
+        is by `sizes` or by `checksums`, and `sealed`: whether the manifest has a checksum. The
+        graph is a cache: damage to it is told in `graph.state` alone.
     """
     manifest = index.manifest
     files = manifest.files()
@@ -61,6 +61,7 @@ def describe(index: TileIndex, check: bool = False) -> dict[str, Any]:
             "checked": "checksums" if check else "sizes",
             "damaged": troubles,
             "upgrade": manifest.version < VERSION,
+            "sealed": manifest.version >= CHECKED,
         },
         "sources": [
             _source(source, source.path in damaged, boxes[source.path])

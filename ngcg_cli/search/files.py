@@ -129,7 +129,7 @@ def write_all(
 
     Args:
         files: what writes each file.
-        ready: called before the first is moved; what it raises leaves all as it was.
+        ready: called at first, and before the first is moved; what it raises leaves all as it was.
 
     Raises:
         TileIndexError: the file system refuses. No half-written file is left behind; of several
@@ -138,6 +138,8 @@ def write_all(
     partials = {path: path.with_name(f"{PARTIAL}{path.name}") for path in files}
     folders = dict.fromkeys(path.parent for path in files)
     at = next(iter(files), Path())
+    if ready:
+        ready()
     try:
         for folder in folders:
             with contextlib.suppress(FileExistsError):

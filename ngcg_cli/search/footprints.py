@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 # A closed ring of (lon, lat).
 Ring = list[tuple[float, float]]
+# Its exterior ring, and then its holes.
+Polygon = list[Ring]
 
 POLYGON, MULTIPOLYGON = 3, 6
 # A footprint has at most 1,024 segments an edge; cut and repaired it may have some more.
@@ -21,7 +25,7 @@ MAX_WKB = 64 + 32 * MAX_POINTS
 _FINE = 256
 
 
-def pieces(wkb: bytes) -> list[list[Ring]]:
+def pieces(wkb: bytes) -> list[Polygon]:
     """A footprint's polygons, each its exterior ring and then its holes, as they are stored.
 
     GEOS follows nested collections until the stack ends, so nothing comes to it that has not been
@@ -52,7 +56,7 @@ def pieces(wkb: bytes) -> list[list[Ring]]:
     return polygons
 
 
-def _polygon(wkb: bytes, at: int) -> tuple[list[Ring], int]:
+def _polygon(wkb: bytes, at: int) -> tuple[Polygon, int]:
     """The polygon that begins at a byte, and where it ends."""
     order = "<" if wkb[at] else ">"
     kind, count = struct.unpack_from(f"{order}II", wkb, at + 1)
@@ -76,19 +80,26 @@ def _polygon(wkb: bytes, at: int) -> tuple[list[Ring], int]:
     return rings, at
 
 
-def exterior(wkb: bytes, lon: float) -> Ring:
-    """The exterior ring of a footprint; `lon` is its centre.
+def geojson_geometry(polygons: Sequence[Polygon]) -> dict[str, Any]:
+    """A footprint as RFC 7946 wants it: as it is stored, it is cut at the antimeridian already.
 
-    A footprint cut in two by the antimeridian comes back whole, its longitudes running past 180.
+    Returns:
+        A Polygon, or a MultiPolygon of several: rounded to 7 decimals (a centimetre), exterior
+        rings counterclockwise and holes clockwise (section 3.1.6).
     """
-    polygons = pieces(wkb)
-    if len(polygons) == 1:
-        return polygons[0][0]
-    import shapely
+    coordinates = [
+        [_turned(ring, counterclockwise=number == 0) for number, ring in enumerate(polygon)]
+        for polygon in polygons
+    ]
+    if len(coordinates) == 1:
+        return {"type": "Polygon", "coordinates": coordinates[0]}
+    return {"type": "MultiPolygon", "coordinates": coordinates}
 
-    parts = shapely.get_parts(areas([wkb], np.array([lon])))
-    outline = max(parts, key=shapely.area).exterior  # more than one only where a cut left a gap
-    return [(x, y) for x, y in outline.coords]
+
+def _turned(ring: Ring, counterclockwise: bool) -> list[list[float]]:
+    twice_area = sum(lon0 * lat1 - lon1 * lat0 for (lon0, lat0), (lon1, lat1) in pairwise(ring))
+    points = [[round(lon, 7) + 0.0, round(lat, 7) + 0.0] for lon, lat in ring]
+    return points if (twice_area > 0) == counterclockwise else points[::-1]
 
 
 def areas(geometry: Sequence[bytes], lon: Floats) -> npt.NDArray[np.object_]:

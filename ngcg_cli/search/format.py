@@ -33,7 +33,7 @@ FORMAT = "ngcg-index"
 VERSION = 3
 READABLE = (1, 2, 3)
 # From this version on a manifest ends with a checksum of all before it.
-_CHECKED = 3
+CHECKED = 3
 _SUM = b',\n"checksum": "'
 
 # What is larger is taken for an attack, not for an index: these are some 200,000 segments.
@@ -116,6 +116,8 @@ class Manifest:
             ) from None
         except OSError as error:
             raise TileIndexError(f"cannot be read: {error.strerror}", where=path) from error
+        except TileIndexError as error:  # a link, a pipe, ...
+            raise TileIndexError(error.what, where=path, hint=_hint(path)) from error
         if len(text) > MAX_MANIFEST:
             raise _damaged(path, f"it has more than {MAX_MANIFEST:,} bytes")
         try:
@@ -131,7 +133,7 @@ class Manifest:
                 where=folder,
                 hint="Use the ngcg that made it, or index again into another folder.",
             )
-        if version >= _CHECKED or "checksum" in data:
+        if version >= CHECKED or "checksum" in data:
             body, _, _ = text.rpartition(_SUM)
             if text != body + _end(body):
                 raise _damaged(path, "its bytes do not fit its checksum: edited, or spoilt")
@@ -148,10 +150,13 @@ def _end(body: bytes) -> bytes:
 
 
 def _damaged(path: Path, reason: str) -> TileIndexError:
-    hint = "Restore it from a copy, or delete the index and index again."
+    return damaged(path, reason, _hint(path))
+
+
+def _hint(path: Path) -> str:
     if path.with_name(PREVIOUS).exists():
-        hint = f"Copy {PREVIOUS}, the state before the last commit, over it, and index again."
-    return damaged(path, reason, hint)
+        return f"Copy {PREVIOUS}, the state before the last commit, over it, and index again."
+    return "Restore it from a copy, or delete the index and index again."
 
 
 Record = TypeVar("Record")

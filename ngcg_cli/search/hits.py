@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ngcg_cli.search.antimeridian import geojson_geometry
 from ngcg_cli.search.extent import Mask
 from ngcg_cli.search.filters import HALFWAY_ROUND, Filters, geodesic
-from ngcg_cli.search.footprints import areas, exterior
+from ngcg_cli.search.footprints import Polygon, areas, geojson_geometry, pieces
 from ngcg_cli.search.overlap import distinct
 from ngcg_cli.search.ranker import Ranker
 from ngcg_cli.search.snapshot import Snapshot
@@ -33,7 +32,8 @@ class Hit:
         bbox: west, south, east, north; west > east across the antimeridian.
         source: path of the raster, as it was indexed.
         window: column, row, width, height in the raster's pixels.
-        footprint: exterior ring of (lon, lat), closed.
+        footprint: its polygons as they are stored, cut at the antimeridian: of each its exterior
+            ring and then its holes, closed rings of (lon, lat).
     """
 
     rank: int
@@ -43,7 +43,7 @@ class Hit:
     bbox: tuple[float, float, float, float]
     source: str
     window: tuple[int, int, int, int]
-    footprint: list[tuple[float, float]]
+    footprint: list[Polygon]
 
     def __repr__(self) -> str:
         place = f"lon={degrees(self.lon)}, lat={degrees(self.lat)}"
@@ -168,7 +168,7 @@ def _fill(
     shown = np.unique(tile)
     wkbs = view.geometry(tiles[shown])
     lons, lats = columns.lon.tolist(), columns.lat.tolist()
-    rings = {t: exterior(wkb, lons[t]) for t, wkb in zip(shown.tolist(), wkbs, strict=True)}
+    stored = {t: pieces(wkb) for t, wkb in zip(shown.tolist(), wkbs, strict=True)}
     paths = [source.path for source in view.manifest.sources]
     source_of = view.segment_source[view.segment_of(tiles)]
     for q, t, score in zip(part[query].tolist(), tile.tolist(), scores[kept].tolist(), strict=True):
@@ -183,6 +183,6 @@ def _fill(
                 bbox=(west, south, east, north),
                 source=paths[source_of[t]],
                 window=(column, row, width, height),
-                footprint=rings[t],
+                footprint=stored[t],
             )
         )

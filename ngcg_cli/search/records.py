@@ -57,8 +57,7 @@ class SegmentRecord:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        # Each tile takes some bytes of the table, so that a small file cannot claim many.
-        if not 1 <= self.tiles <= min(MAX_SEGMENT, self.table.bytes):
+        if not 1 <= self.tiles <= MAX_SEGMENT:
             raise ValueError(f"segment {self.name} of {self.tiles} tiles")
         # Not `max`, which passes over NaN.
         if self.bbox is not None and not (

@@ -214,7 +214,8 @@ def use(random_: random.Random, folder: Path) -> str:
                 assert abs(hit.lon) <= 180
                 assert abs(hit.lat) <= 90
                 assert np.isfinite(hit.score)
-                assert np.isfinite(np.array(hit.footprint)).all()
+                rings = [ring for polygon in hit.footprint for ring in polygon]
+                assert all(np.isfinite(np.array(ring)).all() for ring in rings)
     index.search(unit(2, seed=6, dim=DIM), 10)  # by now by the graph
     index.nearest(50, 10)
     if random_.random() < 0.2:

@@ -2,6 +2,7 @@
 
     export OMP_NUM_THREADS=1
     python tests/bench/search_at_size.py search.json --data clustered [--sizes 1000 10000]
+    python tests/bench/search_at_size.py search.json --data clustered --sizes 100000 --serve
     python tests/bench/search_at_size.py search.json --plot docs/images/search-at-size.png
 
 Grows one graph from size to size with ngcg's own code and settings, two threads building and one
@@ -20,12 +21,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
-from ngcg_cli.search import graph, graph_file
+from ngcg_cli.search import (
+    Block,
+    ModelStamp,
+    SourceRecord,
+    TileIndex,
+    TileTable,
+    graph,
+    graph_file,
+)
 from ngcg_cli.search.graph import Graph
 from ngcg_cli.search.graph_file import check_graph
 from ngcg_cli.search.ranking import top_k
@@ -236,6 +247,52 @@ def run(kind: str, sizes: list[int], out: Path) -> None:
             print(json.dumps(row), flush=True)
 
 
+def serve(kind: str, size: int) -> dict[str, Any]:
+    """An index as a service holds it: what it answers, and what that costs, its own choices made.
+
+    Each kind of query comes to an index opened anew, first one at a time, four times over, then all
+    together. `recall10` and `ms` are of the last time one by one.
+    """
+    vectors = make(kind, size)
+    told: dict[str, Any] = {"data": kind, "size": size}
+    with tempfile.TemporaryDirectory() as folder:
+        index = TileIndex.create(Path(folder) / "index", ModelStamp("none", "0" * 64, DIM))
+        with index.writing():
+            for number, (rows, block) in enumerate(blocks(vectors)):
+                index.commit([Block(SourceRecord(f"{number}", None, None, "1px", 0, 0),
+                                    tiles_of(len(rows)), block)])  # fmt: skip
+            told["build_s"] = seconds(index.refresh_graph)
+        record = index.manifest.graph
+        told["ef"] = record and record.ef
+        for name, queries in queries_for(kind, vectors).items():
+            _, exact = top_k(queries, blocks(vectors), 10)
+            served = TileIndex.open(index.path)
+            ranker = served._ranker
+            for _ in range(4):
+                began = time.process_time()
+                scores = np.concatenate([ranker.rank(q[None], graph.DEPTH)[1] for q in queries])
+                spent = time.process_time() - began
+            loaded = ranker._graph
+            many = seconds(partial(ranker.rank, queries, graph.DEPTH), 2)
+            told[name] = {
+                "graph": loaded is not None,
+                "ef": loaded and loaded.ef,
+                "recall10": float((scores[:, :10] >= exact[:, -1:] - 1e-6).mean()),
+                "ms": 1000 * spent / len(queries),
+                "exact_ms": 1000 * ranker._exact[1] * size,
+                "batch_ms": 1000 * many / len(queries),
+            }
+    return told
+
+
+def tiles_of(count: int) -> TileTable:
+    """Some tiles, anywhere."""
+    bbox = np.tile([10.0, 50.0, 10.001, 50.001], (count, 1))
+    window = np.tile(np.array([0, 0, 100, 100]), (count, 1))
+    wkb = shapely.to_wkb(shapely.box(*bbox[0]))
+    return TileTable(bbox[:, 0], bbox[:, 1], bbox, window, [wkb] * count)
+
+
 def at_target(row: dict[str, Any], kind: str) -> dict[str, float]:
     """The point of a curve that ngcg uses or, where it uses none, the first that is right enough.
 
@@ -341,6 +398,7 @@ def main() -> None:
     parser.add_argument("--data", choices=[*KINDS, "real-like"], default="clustered")
     parser.add_argument("--pairs", type=Path, help="images and captions, for real-like data")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--serve", action="store_true", help="measure a whole index, at each size")
     parser.add_argument("--plot", type=Path, help="draw the results here, and measure nothing")
     args = parser.parse_args()
     if args.plot:
@@ -355,6 +413,10 @@ def main() -> None:
             parser.error("--data real-like takes --pairs")
         images, TEXTS[args.data] = embed(args.pairs)
         KINDS[args.data] = Grown(images).chunk
+    if args.serve:
+        for size in sorted(args.sizes):
+            print(json.dumps(serve(args.data, size)), flush=True)
+        return
     run(args.data, sorted(args.sizes), args.out)
 
 
