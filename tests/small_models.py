@@ -84,3 +84,13 @@ def write_smolvlm(folder: Path) -> None:
     torch.manual_seed(7)
     SmolVLMModel(smolvlm()).save_pretrained(folder)
     write_tokenizer(folder)
+
+
+def write_adapter(folder: Path, model: Path) -> None:
+    """A LoRA checkpoint on a model directory, as training writes it, with `query` pooling."""
+    from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+    from ngcg_cli.encoder.lora import LoraSettings, add_lora
+
+    encoder = load_encoder(model, "cpu", pooling="query", trainable=True)
+    add_lora(encoder.module, LoraSettings(rank=2, alpha=4))
+    save_checkpoint(encoder, folder)

@@ -329,7 +329,8 @@ def test_places_need_an_index_of_the_same_model(ngcg, index, tmp_path, monkeypat
     status, _, err = ngcg("eval", places, "--index", index, "--model", "smolvlm-256m")
     assert status == 1
     assert "smolvlm-256m" in err
-    monkeypatch.delenv("NGCG_MODEL")
+    assert ngcg("eval", places, "--index", index)[0] == 0
+    monkeypatch.delenv("NGCG_MODEL")  # named once for this index, it is known
     assert ngcg("eval", places, "--index", index)[0] == 0
 
 

@@ -66,7 +66,7 @@ def tokenizer_bytes(path: Path, rows: int | None) -> bytes:
     for step in _steps(parsed.get("normalizer"), "normalizers", path):
         growth *= _growth(step, path)
     if growth > _MAX_GROWTH:
-        raise _strange(f"normalizer makes texts {growth} times longer", path)
+        raise _strange(f"normalizer, which makes texts {growth:,} times longer,", path)
     for step in _steps(parsed.get("pre_tokenizer"), "pretokenizers", path):
         if step.get("type") == "Split":
             _check_pattern(step.get("pattern"), path)
