@@ -17,6 +17,7 @@ from ngcg_cli.errors import NgcgError
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys.model import load_model
 from ngcg_cli.journeys.querying import Finder, read_photo
+from ngcg_cli.journeys.questions import steering_parts
 from ngcg_cli.search.hits import Hit
 
 if TYPE_CHECKING:
@@ -78,15 +79,26 @@ class Places:
     def query(self, text: Iterable[str], top: int = 10, **filters: Any) -> list[list[Hit]]: ...
 
     def query(
-        self, text: str | Iterable[str], top: int = 10, **filters: Any
+        self,
+        text: str | Iterable[str],
+        top: int = 10,
+        *,
+        add: str | Iterable[str] = (),
+        subtract: str | Iterable[str] = (),
+        like: str | Iterable[str] = (),
+        unlike: str | Iterable[str] = (),
+        **filters: Any,
     ) -> list[Hit] | list[list[Hit]]:
         """The places that a sentence describes, best first.
 
         Args:
             text: a sentence; or several, which are embedded and searched together.
             top: hits to return at most.
+            add, subtract: texts, or paths of pictures, to look for too or to look away from;
+                "2:cranes" weighs one.
+            like, unlike: places as "LAT,LON", of which the indexed tile is meant; weighed likewise.
             filters: the fields of `ngcg_cli.search.Filters` (`bbox`, `near`, `areas`, `source`,
-                `after`, `before`), `exact` and `keep_overlaps`.
+                `after`, `before`), `exact`, `keep_overlaps`, `min_confidence` and `refine`.
 
         Returns:
             The hits of a sentence in rank order; of several, a list of hits for each.
@@ -95,7 +107,8 @@ class Places:
             UsageError: a filter makes no sense.
             ModelError: the index's model cannot be loaded.
         """
-        answers = self._finder.of_texts([items.texts(text)], top=top, **filters)
+        steering = steering_parts(*map(items.texts, (add, subtract, like, unlike)))
+        answers = self._finder.of_texts([items.texts(text)], steering, top=top, **filters)
         found = [list(answer.hits) for answer in answers]
         return found[0] if isinstance(text, str) else found
 

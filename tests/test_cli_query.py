@@ -19,7 +19,7 @@ def test_query_prints_ranked_hits_and_nothing_else(ask: Ngcg, town: Path) -> Non
     outcome = ask("a pond")
     assert (outcome.status, outcome.err) == (0, "")
     assert len(outcome.rows) == 10
-    fields = ["query", "rank", "score", "lon", "lat", "bbox", "source", "window"]
+    fields = ["query", "rank", "score", "lon", "lat", "bbox", "source", "window", "confidence"]
     scores = []
     for rank, hit in enumerate(outcome.rows, 1):
         assert list(hit) == fields

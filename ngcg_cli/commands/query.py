@@ -15,6 +15,18 @@ from ngcg_cli.commands.options import (
     IndexPrecisionOption,
 )
 from ngcg_cli.commands.places import BoundingBox, parse_bbox, parse_near
+from ngcg_cli.commands.steering import (
+    AddOption,
+    AfterOption,
+    AreaOption,
+    BeforeOption,
+    LikeOption,
+    MinConfidenceOption,
+    RefineOption,
+    SourceOption,
+    SubtractOption,
+    UnlikeOption,
+)
 from ngcg_cli.errors import UsageError
 from ngcg_cli.output.formats import HitFormat
 
@@ -30,7 +42,9 @@ def query(
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option("--image", metavar="FILE", help="Look for what a photo shows, not for TEXT."),
+        typer.Option(
+            "--image", metavar="FILE", help="Look for what a photo shows; with TEXT, for both."
+        ),
     ] = None,
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", min=1, help="How many hits at most.")
@@ -90,6 +104,16 @@ def query(
             help="Keep hits that overlap a better one (intersection over union above 1/3).",
         ),
     ] = False,
+    add: AddOption = None,
+    subtract: SubtractOption = None,
+    like: LikeOption = None,
+    unlike: UnlikeOption = None,
+    area: AreaOption = None,
+    source: SourceOption = None,
+    after: AfterOption = None,
+    before: BeforeOption = None,
+    min_confidence: MinConfidenceOption = None,
+    refine: RefineOption = False,
     index: IndexOption = Path("ngcg-index"),
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
@@ -106,9 +130,12 @@ def query(
       ngcg query - --format csv < captions.txt > hits.csv
       ngcg query --image photo.jpg --format geojson > hits.geojson
       ngcg query "storage tanks" -k 20 -o tanks.gpkg --crops tanks
+      ngcg query "a harbour" --add "many small boats" --subtract 2:cranes
+      ngcg query --like 47.936,10.506 --area district.geojson --refine
     """
-    if (text is None) == (image is None):
-        raise UsageError("give either TEXT or --image FILE", hint="See 'ngcg query --help'.")
+    steered = bool(add or like)
+    if text is None and image is None and not steered:
+        raise UsageError("give TEXT, --image FILE, or both", hint="See 'ngcg query --help'.")
     if text is not None and not text.strip():
         raise UsageError("TEXT is empty", hint='Say what to look for: ngcg query "a harbour".')
     if text == "-" and sys.stdin is None:
@@ -118,11 +145,14 @@ def query(
     if within is not None and not 0 < within < float("inf"):
         raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
 
+    from ngcg_cli.journeys.areas import read_areas
     from ngcg_cli.journeys.lines import LineReader
     from ngcg_cli.journeys.querying import Finder, read_photo
+    from ngcg_cli.journeys.questions import Part, Question, steering_parts
     from ngcg_cli.output.delivery import Delivery
 
     delivery = Delivery(hit_format, output, crops)
+    parts = steering_parts(add or (), subtract or (), like or (), unlike or ())
     finder = Finder(
         index,
         model,
@@ -131,16 +161,24 @@ def query(
         top=top,
         bbox=bbox,
         near=None if near is None or within is None else (*near, within),
+        areas=() if area is None else read_areas(area),
+        source=source,
+        after=after,
+        before=before,
         exact=exact,
         keep_overlaps=keep_overlaps,
+        min_confidence=min_confidence,
+        refine=refine,
     )
     lines = LineReader(sys.stdin.buffer) if text == "-" else None
     if image is not None:
-        answers = finder.of_image(str(image), read_photo(image))
-    elif lines is not None:
-        answers = finder.of_texts(lines)
+        parts = (Part(read_photo(image), str(image)), *parts)
+    if lines is not None:
+        answers = finder.of_texts(lines, parts)
+    elif text is not None:
+        answers = finder.of_texts([[text]], parts)
     else:
-        answers = finder.of_texts([[str(text)]])
+        answers = finder.answer([Question(parts)])
     delivery.deliver(answers, sys.stdout)
     if delivery.unreadable or (lines is not None and lines.unreadable):
         raise typer.Exit(3)

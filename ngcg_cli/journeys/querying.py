@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ngcg_cli.answers.confidence import Calibration, with_confidence
+from ngcg_cli.errors import UsageError
+from ngcg_cli.journeys.calibration import load_calibration
 from ngcg_cli.journeys.model import load_model, refuse_other_name
 from ngcg_cli.journeys.nothing import why_nothing
+from ngcg_cli.journeys.questions import Part, Question, Vectors, vectors
 from ngcg_cli.search import Filters, Hit, open_index
 
 if TYPE_CHECKING:
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # What a search is told that is no filter.
 _HOW = ("top", "exact", "keep_overlaps")
+# What is done after it.
+_AFTER = ("min_confidence", "refine")
+# Where even the best hit is less likely right than this, nothing that was asked for is there.
+NOTHING_HERE = 0.05
 
 
 class Answer(NamedTuple):
@@ -38,9 +47,9 @@ class Finder:
         model: name or path, None for the index's own.
         device: where the model runs.
         precision: what the model computes in; `auto` is the index's own.
-        asked: what the index's `search` takes (top, exact, keep_overlaps) and the fields of
-            `search.Filters` (bbox, near, areas, source, after, before). The methods take them too,
-            for their own queries.
+        asked: what the index's `search` takes (top, exact, keep_overlaps), the fields of
+            `search.Filters` (bbox, near, areas, source, after, before), `min_confidence` (0 to 1)
+            and `refine`. The methods take them too, for their own queries.
 
     Raises:
         TileIndexError: there is no index, or it was made with another model.
@@ -63,28 +72,71 @@ class Finder:
         refuse_other_name(model, self.index)
 
     @cached_property
+    def _calibration(self) -> Calibration | None:
+        return load_calibration(self._encoder)
+
+    @cached_property
     def _encoder(self) -> Encoder:
         return load_model(self._model, self._device, self.index, precision=self._precision)
 
-    def of_texts(self, blocks: Iterable[Sequence[str]], **asked: Any) -> Iterator[Answer]:
-        """Answers in the order of the queries, each block embedded and searched together."""
-        for block in blocks:
-            yield from self._answers(block, self._encoder.encode_texts(block), asked)
-
-    def of_image(self, name: str, pixels: np.ndarray, **asked: Any) -> Iterator[Answer]:
-        """The answer to a photo, uint8 (h, w, 3), called `name`."""
-        yield from self._answers([name], self._encoder.encode_images([pixels]), asked)
-
-    def _answers(
-        self, names: Sequence[str], vectors: np.ndarray, asked: dict[str, Any]
+    def of_texts(
+        self, blocks: Iterable[Sequence[str]], steering: Sequence[Part] = (), **asked: Any
     ) -> Iterator[Answer]:
+        """Answers in the order of the queries, each block embedded and searched together.
+
+        Args:
+            blocks: texts.
+            steering: what is added to each of them, or subtracted.
+            asked: as for the class.
+        """
+        for block in blocks:
+            yield from self.answer([Question.of(text, steering) for text in block], **asked)
+
+    def of_image(
+        self, name: str, pixels: np.ndarray, steering: Sequence[Part] = (), **asked: Any
+    ) -> Iterator[Answer]:
+        """The answer to a photo, uint8 (h, w, 3), called `name`."""
+        yield from self.answer([Question((Part(pixels, name), *steering))], **asked)
+
+    def answer(self, questions: Sequence[Question], **asked: Any) -> Iterator[Answer]:
+        """Answers in the order of the questions, which are embedded and searched together."""
         filters = {**self._asked, **asked}
         how = {name: filters.pop(name) for name in _HOW if name in filters}
-        found = self.index.search(vectors, filters=Filters(**filters), **how)
+        after = {name: filters.pop(name) for name in _AFTER if name in filters}
+        asked_for = vectors(questions, self._encoder, self.index)
+        found = self.index.search(asked_for, filters=Filters(**filters), **how)
         if not self._told_of_nothing and not all(found):
             self._told_of_nothing = True  # the filters are the same for the others
             logger.warning("%s", why_nothing(self.index, Filters(**filters)))
-        return (Answer(name, hits) for name, hits in zip(names, found, strict=True))
+        for question, vector, hits in zip(questions, asked_for, found, strict=True):
+            yield Answer(question.name, self._looked_at(question, vector, hits, **after))
+
+    def _looked_at(
+        self,
+        question: Question,
+        vector: Vectors,
+        hits: list[Hit],
+        min_confidence: float | None = None,
+        refine: bool = False,
+    ) -> list[Hit]:
+        """The hits with their confidence, and looked at again where that is asked for."""
+        if hits and question.has_text and self._calibration is not None:
+            hits = with_confidence(hits, vector, self._calibration)
+            best = max(hit.confidence or 0.0 for hit in hits)
+            if best < NOTHING_HERE:
+                logger.info("%r: nothing here looks like that (%.2f at most)", question.name, best)
+        if min_confidence is not None:
+            if self._calibration is None:
+                raise UsageError(
+                    "--min-confidence: the index's model has no calibration",
+                    hint="Make one: ngcg calibrate --help.",
+                )
+            hits = [hit for hit in hits if (hit.confidence or 0.0) >= min_confidence]
+        if refine and hits:
+            from ngcg_cli.answers.refine import refine as look_again
+
+            hits = look_again(hits, vector, self._encoder)
+        return [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
 
 
 def read_photo(path: Path) -> np.ndarray:

@@ -67,8 +67,9 @@ def _table(answers: Iterable[Answer]) -> tuple[Any, list[str]]:
         for hit in hits:
             rows.append(_flat(hit_record(query, hit)))
             shapes.append(shapely.geometry.shape(geojson_geometry(hit.footprint)))
-    names = list(rows[0]) if rows else list(CSV_FIELDS)
-    columns = {name: _column(name, [row[name] for row in rows]) for name in names}
+    # A hit whose raster could not be looked at again has no point where the others have one.
+    names = list(dict.fromkeys(name for row in rows for name in row)) or list(CSV_FIELDS)
+    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
     columns["geometry"] = pa.array(shapely.to_wkb(shapes).tolist(), pa.binary())
     field = pa.field("geometry", pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
     fields = [pa.field(name, column.type) for name, column in columns.items()]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CSV_FIELDS = (
     *("query", "rank", "score", "lon", "lat", "west", "south", "east", "north"),
-    *("source", "column", "row", "width", "height"),
+    *("source", "column", "row", "width", "height", "confidence", "point_lon", "point_lat"),
 )
 
 
@@ -111,7 +111,9 @@ def feature(query: str, hit: Hit) -> dict[str, Any]:
 
 def _flat(query: str, hit: Hit) -> list[Any]:
     places = [f"{degrees(value):.7f}" for value in (hit.lon, hit.lat, *hit.bbox)]
-    return [query, hit.rank, f"{hit.score:.6f}", *places, hit.source, *hit.window]
+    chance = "" if hit.confidence is None else f"{hit.confidence:.4f}"
+    point = [f"{degrees(value):.7f}" for value in hit.point or ()] or ["", ""]
+    return [query, hit.rank, f"{hit.score:.6f}", *places, hit.source, *hit.window, chance, *point]
 
 
 def _plain(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ class Hit:
         window: column, row, width, height in the raster's pixels.
         footprint: its polygons as they are stored, cut at the antimeridian: of each its exterior
             ring and then its holes, closed rings of (lon, lat).
+        confidence: the chance that it is right, 0 to 1; None where the model has no calibration.
+        point: (lon, lat) of what was asked for within the tile, where that was looked for.
+        vector: the tile's (dim,) unit vector, for the steps after the search.
     """
 
     rank: int
@@ -44,6 +47,9 @@ class Hit:
     source: str
     window: tuple[int, int, int, int]
     footprint: list[Polygon]
+    confidence: float | None = None
+    point: tuple[float, float] | None = None
+    vector: Vectors | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         place = f"lon={degrees(self.lon)}, lat={degrees(self.lat)}"
@@ -51,7 +57,8 @@ class Hit:
 
     def as_dict(self) -> dict[str, Any]:
         """What every format shows of it: degrees with 7 decimals (a centimetre), scores with 6."""
-        return {
+        chance, point = self.confidence, self.point
+        record = {
             "rank": self.rank,
             "score": round(float(self.score), 6),
             "lon": degrees(self.lon),
@@ -59,7 +66,9 @@ class Hit:
             "bbox": [degrees(value) for value in self.bbox],
             "source": self.source,
             "window": [int(value) for value in self.window],
+            "confidence": None if chance is None else round(float(chance), 4),
         }
+        return record if point is None else {**record, "point": [degrees(x) for x in point]}
 
     @property
     def __geo_interface__(self) -> dict[str, Any]:
@@ -167,6 +176,7 @@ def _fill(
     tile = np.searchsorted(tiles, rows[query, rank])
     shown = np.unique(tile)
     wkbs = view.geometry(tiles[shown])
+    vector_of = dict(zip(shown.tolist(), view.take(tiles[shown]), strict=True))
     lons, lats = columns.lon.tolist(), columns.lat.tolist()
     stored = {t: pieces(wkb) for t, wkb in zip(shown.tolist(), wkbs, strict=True)}
     paths = [source.path for source in view.manifest.sources]
@@ -184,5 +194,6 @@ def _fill(
                 source=paths[source_of[t]],
                 window=(column, row, width, height),
                 footprint=stored[t],
+                vector=vector_of[t],
             )
         )

@@ -1,0 +1,124 @@
+"""Polygons of a vector file, in longitude and latitude: where a search looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngcg_cli.errors import DataError, NgcgError
+
+if TYPE_CHECKING:
+    import shapely
+
+GEOJSON = (".geojson", ".json")
+# What GDAL reads by itself, from one file, without fetching anything.
+VECTOR = (".gpkg", ".fgb", ".shp", ".kml", ".gml", ".parquet")
+_MAX_BYTES = 256 << 20
+_WGS84 = ("EPSG:4326", "OGC:CRS84")
+
+
+def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
+    """The polygons of a file of any CRS; points and lines in it are passed over.
+
+    Args:
+        path: GeoJSON, GeoPackage, FlatGeobuf, Shapefile, KML, GML or GeoParquet. All but GeoJSON
+            need the extra `gis`.
+
+    Raises:
+        DataError: it is missing, of another format, damaged, or holds no polygon.
+        NgcgError: the extra is not installed.
+    """
+    import shapely
+
+    path = path.expanduser()
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise DataError("there is no such file", where=path, hint="Give --area a vector file.")
+    if suffix not in (*GEOJSON, *VECTOR):
+        raise DataError(
+            f"{suffix or 'a name without a suffix'} is no format of areas that is read",
+            where=path,
+            hint=f"Give one of {', '.join((*GEOJSON, *VECTOR))}.",
+        )
+    if path.stat().st_size > _MAX_BYTES:
+        raise DataError("holds more than 256 MiB", where=path, hint="Cut out what is needed.")
+    shapes = _of_geojson(path) if suffix in GEOJSON else _of_layer(path)
+    areas = [
+        part
+        for shape in shapes
+        if shape is not None
+        for part in shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
+        if part.geom_type in ("Polygon", "MultiPolygon") and not part.is_empty
+    ]
+    if not areas:
+        raise DataError("holds no polygon", where=path, hint="Draw the area as polygons.")
+    for area in areas:
+        west, south, east, north = area.bounds
+        # Written so that NaN fails too.
+        if not (-540 <= west <= east <= 540 and -90 <= south <= north <= 90):
+            raise DataError(
+                f"a polygon from {west:g},{south:g} to {east:g},{north:g} is not in degrees",
+                where=path,
+                hint="Say the file's CRS in it: GeoJSON is longitude and latitude (RFC 7946).",
+            )
+    return tuple(areas)
+
+
+def _of_geojson(path: Path) -> list[Any]:
+    import shapely.geometry
+
+    try:
+        document = json.loads(path.read_bytes())
+        shapes = [shapely.geometry.shape(one) for one in _geometries(document)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(f"is no GeoJSON ({error})", where=path) from error
+    # Before RFC 7946 a file could name another CRS.
+    named = document.get("crs") or {}
+    crs = (named.get("properties") or {}).get("name") if isinstance(named, dict) else None
+    return _in_degrees(shapes, crs, path)
+
+
+def _geometries(document: Any) -> list[Any]:
+    if document["type"] == "FeatureCollection":
+        return [one["geometry"] for one in document["features"] if one.get("geometry")]
+    return [document["geometry"] if document["type"] == "Feature" else document]
+
+
+def _of_layer(path: Path) -> list[Any]:
+    try:
+        import pyogrio.raw
+    except ImportError as error:
+        raise NgcgError(
+            f"reading {path.suffix} needs pyogrio",
+            where=path,
+            hint="Install it: pip install 'ngcg[gis]', or give GeoJSON.",
+        ) from error
+    import shapely
+
+    try:
+        facts, _, geometry, _ = pyogrio.raw.read(path, columns=[])
+        shapes = shapely.from_wkb(geometry)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+        raise DataError(f"cannot be read ({error})", where=path) from error
+    except (ValueError, shapely.errors.ShapelyError) as error:
+        raise DataError(f"is damaged ({error})", where=path) from error
+    return _in_degrees(list(shapes), facts.get("crs"), path)
+
+
+def _in_degrees(shapes: list[Any], crs: str | None, path: Path) -> list[Any]:
+    import shapely
+
+    if crs is None or crs in _WGS84:
+        return shapes
+    from pyproj import CRS, Transformer
+    from pyproj.exceptions import ProjError
+
+    try:
+        turn = Transformer.from_crs(CRS.from_user_input(crs), "OGC:CRS84", always_xy=True)
+        return [
+            shape and shapely.transform(shape, lambda x, y: turn.transform(x, y), interleaved=False)
+            for shape in shapes
+        ]
+    except ProjError as error:
+        raise DataError(f"has a CRS that is not known ({error})", where=path) from error

@@ -1,0 +1,63 @@
+"""`--area`: polygons of any CRS and vector format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas
+import pytest
+import shapely
+
+from ngcg_cli.errors import DataError
+from ngcg_cli.journeys.areas import read_areas
+
+SQUARE = shapely.box(10.50, 47.93, 10.52, 47.94)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp", ".fgb"])
+def test_polygons_come_in_degrees(tmp_path: Path, suffix: str) -> None:
+    frame = geopandas.GeoDataFrame(geometry=[SQUARE], crs="EPSG:4326")
+    if suffix != ".geojson":  # which is in degrees by its standard
+        frame = frame.to_crs("EPSG:32632")
+    frame.to_file(tmp_path / f"area{suffix}")
+    (area,) = read_areas(tmp_path / f"area{suffix}")
+    assert area.symmetric_difference(SQUARE).area < 1e-3 * SQUARE.area
+
+
+def test_points_and_lines_are_passed_over(tmp_path: Path) -> None:
+    parts = [shapely.Point(1, 2), shapely.LineString([(0, 0), (1, 1)]), shapely.box(0, 0, 1, 1)]
+    file = tmp_path / "mixed.geojson"
+    file.write_text(json.dumps(shapely.geometry.mapping(shapely.GeometryCollection(parts))))
+    assert [area.bounds for area in read_areas(file)] == [(0, 0, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "is no GeoJSON"),
+        ("[]", "is no GeoJSON"),
+        ('{"type": "Polygon"}', "is no GeoJSON"),
+        ('{"type": "Point", "coordinates": [1, 2]}', "holds no polygon"),
+        (
+            json.dumps(shapely.geometry.mapping(shapely.box(6e5, 5.3e6, 6.1e5, 5.4e6))),
+            "is not in degrees",
+        ),
+    ],
+)
+def test_what_is_no_area_is_refused(tmp_path: Path, content: str, told: str) -> None:
+    file = tmp_path / "area.geojson"
+    file.write_text(content)
+    with pytest.raises(DataError, match=told):
+        read_areas(file)
+
+
+def test_other_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_areas(tmp_path / "gone.gpkg")
+    (tmp_path / "area.txt").write_text("x")
+    with pytest.raises(DataError, match=r"\.txt is no format of areas"):
+        read_areas(tmp_path / "area.txt")
+    (tmp_path / "area.gpkg").write_text("x")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_areas(tmp_path / "area.gpkg")

@@ -1,0 +1,143 @@
+"""`ngcg query` with questions that add up, filters beyond a box, confidence and refinement."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from PIL import Image
+from samples import Ngcg
+
+from ngcg_cli.answers.confidence import Background, Calibration
+from ngcg_cli.encoder.checkpoint import load_encoder
+
+
+def test_adding_and_subtracting_change_the_order_and_the_name(ask: Ngcg) -> None:
+    plain = ask("a pond", "-k", "5").rows
+    steering = ("--add", "0.5:many boats", "--subtract", "2:cranes")
+    steered = ask("a pond", *steering, "-k", "5").rows
+    assert {row["query"] for row in steered} == {"a pond + 0.5:many boats - 2:cranes"}
+    assert [row["score"] for row in steered] != [row["score"] for row in plain]
+    listed = ask(
+        "-", "--add", "0.5:many boats", "--subtract", "2:cranes", "-k", "5", stdin=b"a pond"
+    )
+    assert [row["window"] for row in listed.rows] == [row["window"] for row in steered]
+
+
+def test_a_place_finds_itself_and_its_own_picture(ask: Ngcg, tmp_path: Path) -> None:
+    there = ask("a pond", "-k", "1").rows[0]
+    place = f"{there['lat']},{there['lon']}"
+    found = ask("--like", place, "-k", "1")
+    assert (found.status, found.rows[0]["query"]) == (0, place)
+    assert found.rows[0]["window"] == there["window"]
+    assert found.rows[0]["score"] == pytest.approx(1, abs=1e-5)
+    column, row, width, height = there["window"]
+    with rasterio.open(there["source"]) as dataset:
+        window = rasterio.windows.Window(column, row, width, height)
+        pixels = np.moveaxis(dataset.read(window=window), 0, -1)[..., :3]
+    Image.fromarray(pixels).save(tmp_path / "there.png")
+    both = ask("--like", place, "--add", str(tmp_path / "there.png"), "-k", "1").rows
+    assert both[0]["window"] == there["window"]
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "told"),
+    [
+        ((), 2, "give TEXT, --image FILE, or both"),
+        (("--subtract", "cranes"), 2, "give TEXT, --image FILE, or both"),
+        (("a pond", "--like", "95,10"), 2, "is not LAT,LON"),
+        (("a pond", "--like", "-40,10"), 2, "no tile of the index lies at -40,10"),
+        (("a pond", "--add", "0:x"), 2, "the weight 0 is not above 0"),
+        (("a pond", "--subtract", "a pond"), 2, "cancel each other"),
+        (("a pond", "--min-confidence", "0.5"), 2, "has no calibration"),
+        (("a pond", "--after", "yesterday"), 2, "'yesterday' is no date"),
+        (("a pond", "--area", "gone.geojson"), 1, "there is no such file"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(ask: Ngcg, args: tuple[str, ...], status: int, told: str):
+    outcome = ask(*args)
+    assert (outcome.status, outcome.out) == (status, "")
+    assert told in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_an_area_keeps_the_tiles_whose_centres_lie_in_it(ask: Ngcg, tmp_path: Path) -> None:
+    everything = ask("a pond", "-k", "100").rows
+    west, east = (f(row["lon"] for row in everything) for f in (min, max))
+    area = shapely.box(west, 40, (west + east) / 2, 60)
+    (tmp_path / "area.geojson").write_text(json.dumps(shapely.geometry.mapping(area)))
+    inside = ask("a pond", "-k", "100", "--area", str(tmp_path / "area.geojson")).rows
+    due = [
+        row["window"] for row in everything if area.covers(shapely.Point(row["lon"], row["lat"]))
+    ]
+    assert [row["window"] for row in inside] == due
+    assert 0 < len(due) < len(everything)
+
+
+def test_a_source_is_chosen_by_its_name(ask: Ngcg, town: Path) -> None:
+    rows = ask("a pond", "-k", "100", "--source", "a.*").rows
+    assert {row["source"] for row in rows} == {str(town / "a.tif")}
+
+
+def test_refined_hits_have_a_point_in_a_smaller_footprint(ask: Ngcg) -> None:
+    plain = {tuple(row["window"]): row for row in ask("a pond", "-k", "3").rows}
+    refined = ask("a pond", "-k", "3", "--refine").rows
+    assert [row["rank"] for row in refined] == [1, 2, 3]
+    assert [row["score"] for row in refined] == sorted((r["score"] for r in refined), reverse=True)
+    tile = next(iter(plain))
+    for row in refined:
+        west, south, east, north = row["bbox"]
+        lon, lat = row["point"]
+        assert west <= lon <= east
+        assert south <= lat <= north
+        assert row["window"][2:] == [tile[2] // 2, tile[3] // 2]
+    table = ask("a pond", "-k", "3", "--refine", "--format", "csv").out
+    points = [float(row["point_lon"]) for row in csv.DictReader(io.StringIO(table))]
+    assert points == [row["point"][0] for row in refined]
+
+
+def test_a_raster_that_is_gone_leaves_its_hits_as_they_are(
+    ngcg: Ngcg, town: Path, fake_backbone: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved.tif"
+    moved.write_bytes((town / "a.tif").read_bytes())
+    index = ("--index", tmp_path / "index")
+    assert ngcg("index", moved, *index, "--model", fake_backbone, "-q").status == 0
+    moved.unlink()
+    outcome = ngcg("query", "a pond", "-k", "2", "--refine", *index, "--model", fake_backbone)
+    assert outcome.status == 0
+    assert "not refined" in outcome.err
+    assert all("point" not in row for row in outcome.rows)
+
+
+@pytest.fixture
+def calibrated(fake_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A calibration in the user's own data that takes the cosine for the chance, nearly."""
+    encoder = load_encoder(str(fake_backbone), "cpu")
+    rng = np.random.default_rng(0)
+    some = rng.normal(size=(40, encoder.dim)).astype(np.float32)
+    some /= np.linalg.norm(some, axis=1, keepdims=True)
+    made = Calibration(
+        Background(some, some), np.array([5.0, 0, 0, -2]), encoder.fingerprint, {"data": "drawn"}
+    )
+    from ngcg_cli.answers.confidence import search_paths
+
+    path = search_paths(encoder.tokenizer.folder, encoder.fingerprint)[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save(path)
+    yield
+    path.unlink()
+
+
+def test_a_calibrated_model_tells_its_confidence(ask: Ngcg, calibrated: None) -> None:
+    rows = ask("a pond", "-k", "32").rows
+    for row in rows:
+        assert row["confidence"] == pytest.approx(1 / (1 + np.exp(2 - 5 * row["score"])), abs=2e-3)
+    floor = (rows[10]["confidence"] + rows[11]["confidence"]) / 2
+    assert ask("a pond", "-k", "32", "--min-confidence", str(floor)).rows == rows[:11]
