@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+import shapely.geometry
 
 from ngcg_cli.evaluation.metrics import distance_m
 from ngcg_cli.journeys.indexing import index_sources
@@ -68,7 +69,7 @@ def main(count: int) -> None:
 
 
 def holds(hit: Hit, points: list[list[float]]) -> bool:
-    area = shapely.Polygon(hit.footprint)
+    area = shapely.geometry.shape(hit.__geo_interface__["geometry"])
     return any(area.covers(shapely.Point(*point)) for point in points)
 
 
