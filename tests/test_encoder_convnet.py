@@ -17,7 +17,7 @@ from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.convnet import ConvInternVLConfig, ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
-from ngcg_cli.encoder.lora import LoraSettings, add_lora, load_lora, merge_lora
+from ngcg_cli.encoder.lora import LoraSettings, add_lora
 from ngcg_cli.errors import ModelError
 
 STAGES = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 2), (5, 2, 2, 12, 1), (5, 2, 2, 16, 1), (3, 2, 2, 16, 1))
@@ -136,25 +136,6 @@ def adapted(folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> tup
                 parameter.add_(0.05 * torch.randn(parameter.shape))
     assert np.abs(_vectors(encoder) - before).max() > 1e-2
     return model, save_checkpoint(encoder, tmp_path / "adapter")
-
-
-def test_merging_without_peft_is_pefts_merge(adapted: tuple[Path, Path]) -> None:
-    model, adapter = adapted
-    ours, theirs = (load_encoder(model, "cpu", trainable=True) for _ in range(2))
-    assert merge_lora(ours.module, adapter)
-    load_lora(theirs.module, adapter, trainable=False)
-    np.testing.assert_allclose(_vectors(ours), _vectors(theirs), atol=1e-5)
-
-
-def test_an_adapter_of_another_make_is_left_to_peft(adapted: tuple[Path, Path]) -> None:
-    model, adapter = adapted
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    for change in ({"use_rslora": True}, {"bias": "all"}, {"rank_pattern": {"q_proj": 2}}):
-        (adapter / "adapter_config.json").write_text(json.dumps(settings | change))
-        encoder = load_encoder(model, "cpu")
-        before = _vectors(encoder)
-        assert not merge_lora(encoder.module, adapter)
-        np.testing.assert_array_equal(_vectors(encoder), before)
 
 
 def test_the_bundled_model_is_used_with_its_adapter(

@@ -39,6 +39,8 @@ rows=(
   "temperature-0.01 --temperature 0.01"
   "temperature-0.07 --temperature 0.07"
   "temperature-learned --learn-temperature"
+  "direction-one-way --direction text-to-image"
+  "batches-shuffle --batches shuffle"
 )
 for name in ${BACKBONES:-}; do
   rows+=("backbone-${name//\//--} --model $name")

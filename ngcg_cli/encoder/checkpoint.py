@@ -25,7 +25,6 @@ from ngcg_cli.encoder.lora import (
     ADAPTER_WEIGHTS,
     adapter_settings,
     load_lora,
-    merge_lora,
 )
 from ngcg_cli.encoder.module import Pooling
 from ngcg_cli.encoder.precision import Precision, PrecisionChoice, settle
@@ -156,8 +155,7 @@ def _load_named(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> 
         return encoder
     base = read_stamp(folder / STAMP).get("base")
     _check_base(base, encoder, folder)
-    if not merge_lora(encoder.module, folder):
-        load_lora(encoder.module, folder, trainable=False)
+    load_lora(encoder.module, folder, trainable=False)
     encoder.weights_digest = _adapted_digest(encoder, folder)
     # What a further adapter is trained on is the model as it is used, its own adapter merged.
     encoder.origin = _origin(source.name, encoder.weights_digest)

@@ -6,14 +6,10 @@ never pays for it.
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from ngcg_cli.encoder.adapter_file import adapter_config, check_rank
 from ngcg_cli.encoder.backbones import LORA_TARGETS
@@ -68,43 +64,6 @@ def _attach(module: EncoderModule, config: Any) -> Any:
         adapter = get_peft_model(module.base, config)
     module.set_adapter(adapter)
     return adapter
-
-
-def merge_lora(module: EncoderModule, folder: Path) -> bool:
-    """Add the adapter in `folder` to the base's weights, without peft, which takes long to import.
-
-    W becomes W + s B A; with DoRA (arXiv 2402.09353) each of its rows is then scaled to the learned
-    magnitude. Equal to peft's own merge, which a test holds it to.
-
-    Returns:
-        False, with nothing changed, where the adapter has more to it than linear layers of one
-        rank: that is for peft.
-    """
-    from safetensors.torch import load_file
-
-    config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-    odd = ("rank_pattern", "alpha_pattern", "use_rslora", "modules_to_save", "layer_replication")
-    if config.get("bias", "none") != "none" or any(config.get(name) for name in odd):
-        return False
-    state = load_file(folder / ADAPTER_WEIGHTS)
-    scale = config["lora_alpha"] / config["r"]
-    layers = dict(module.base.named_modules())
-    names = [key.removesuffix(".lora_A.weight") for key in state if key.endswith("lora_A.weight")]
-    linear = {name: layers.get(name.removeprefix("base_model.model.")) for name in names}
-    parts = 3 if config.get("use_dora") else 2
-    if len(state) != parts * len(names) or not all(type(a) is nn.Linear for a in linear.values()):
-        return False
-    with torch.no_grad():
-        for name, layer in linear.items():
-            assert isinstance(layer, nn.Linear)
-            weight = layer.weight
-            down, up = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
-            merged = weight + scale * (up @ down).to(weight.dtype)
-            if config.get("use_dora"):
-                magnitude = state[f"{name}.lora_magnitude_vector"].to(weight.dtype)
-                merged *= (magnitude / merged.norm(dim=1)).unsqueeze(1)
-            layer.weight.copy_(merged)
-    return True
 
 
 def load_lora(module: EncoderModule, folder: Path, *, trainable: bool) -> None:
