@@ -71,6 +71,9 @@ def query(
             help="Cut each hit out of its raster: a georeferenced GeoTIFF and a PNG.",
         ),
     ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Show the hits' pictures in the terminal.")
+    ] = False,
     bbox: Annotated[
         BoundingBox | None,
         typer.Option(
@@ -150,8 +153,9 @@ def query(
     from ngcg_cli.journeys.querying import Finder, read_photo
     from ngcg_cli.journeys.questions import Part, Question, steering_parts
     from ngcg_cli.output.delivery import Delivery
+    from ngcg_cli.output.terminal import prompted
 
-    delivery = Delivery(hit_format, output, crops)
+    delivery = Delivery(hit_format, output, crops, pictures)
     parts = steering_parts(add or (), subtract or (), like or (), unlike or ())
     finder = Finder(
         index,
@@ -174,7 +178,7 @@ def query(
     if image is not None:
         parts = (Part(read_photo(image), str(image)), *parts)
     if lines is not None:
-        answers = finder.of_texts(lines, parts)
+        answers = finder.of_texts(prompted(lines), parts)
     elif text is not None:
         answers = finder.of_texts([[text]], parts)
     else:

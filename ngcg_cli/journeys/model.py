@@ -57,6 +57,7 @@ def load_model(
             precision = cast("PrecisionChoice", index.model.precision)
     wanted = model or (index.model.name if index else BUNDLED)
 
+    logger.info("loading %s", wanted, extra={"wait": True})
     from ngcg_cli.encoder.loading import open_encoder
 
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from ngcg_cli.errors import UsageError
 from ngcg_cli.output.files import check_output, write_output
 from ngcg_cli.output.hits import write_answers
 
@@ -22,6 +24,7 @@ class Delivery:
         hit_format: of stdout; None means a table on a terminal, otherwise jsonl.
         output: a file instead of stdout.
         crops: a folder for a crop of each hit.
+        pictures: draw the hits' pictures on the terminal.
 
     Raises:
         UsageError: they cannot be meant together, or nothing can be written there.
@@ -29,8 +32,19 @@ class Delivery:
     """
 
     def __init__(
-        self, hit_format: HitFormat | None, output: Path | None, crops: Path | None
+        self,
+        hit_format: HitFormat | None,
+        output: Path | None,
+        crops: Path | None,
+        pictures: bool = False,
     ) -> None:
+        if pictures:
+            from ngcg_cli.output.sheets import check_pictures
+
+            if output is not None or hit_format not in (None, "table"):
+                raise UsageError("--pictures goes with the table on a terminal, not with a file")
+            check_pictures(sys.stdout)
+        self._pictures = pictures
         self._format = hit_format
         self._output = None if output is None else output.expanduser()
         self._crops: Crops | None = None
@@ -50,7 +64,13 @@ class Delivery:
         """Brings the answers there, query by query where the format allows it."""
         if self._crops:
             answers = self._crops.of(answers)
-        if self._output is None:
+        if self._pictures:
+            from ngcg_cli.output.sheets import with_pictures
+
+            for piece in with_pictures(answers):
+                stdout.write(piece)
+                stdout.flush()
+        elif self._output is None:
             write_answers(answers, self._format, stdout)
         else:
             write_output(answers, self._output)

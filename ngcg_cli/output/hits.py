@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from ngcg_cli.output import terminal
 from ngcg_cli.output.formats import HitFormat
-from ngcg_cli.plain import csv_line, harmless, json_text
+from ngcg_cli.plain import csv_line, json_text
 from ngcg_cli.search.hits import degrees
 
 if TYPE_CHECKING:
@@ -60,26 +59,11 @@ def as_geojson(answers: Answers) -> Iterator[str]:
 
 def as_table(answers: Answers) -> Iterator[str]:
     """A table a query, for people; colour only on a terminal."""
-    from rich.table import Table
+    from ngcg_cli.output.table import hits_table
 
     for query, hits in answers:
-        table = Table(title=_plain(query), title_justify="left", box=None, pad_edge=False)
-        for heading in ("#", "score", "lat", "lon"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("source", overflow="fold")
-        table.add_column("window", no_wrap=True)
-        for hit in hits:
-            column, row, width, height = hit.window
-            table.add_row(
-                str(hit.rank),
-                f"{hit.score:.3f}",
-                f"{hit.lat:.7f}",
-                f"{hit.lon:.7f}",
-                _plain(hit.source),
-                f"{column},{row} {width}x{height}",
-            )
         if hits:
-            yield terminal.rendered(table) + "\n"
+            yield hits_table(query, hits) + "\n"
 
 
 FORMATS: dict[HitFormat, Callable[[Answers], Iterator[str]]] = {
@@ -114,10 +98,3 @@ def _flat(query: str, hit: Hit) -> list[Any]:
     chance = "" if hit.confidence is None else f"{hit.confidence:.4f}"
     point = [f"{degrees(value):.7f}" for value in hit.point or ()] or ["", ""]
     return [query, hit.rank, f"{hit.score:.6f}", *places, hit.source, *hit.window, chance, *point]
-
-
-def _plain(text: str) -> Any:
-    """Text as it is: nothing in it is markup, and control characters stay harmless."""
-    from rich.text import Text
-
-    return Text(harmless(text))

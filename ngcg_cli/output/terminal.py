@@ -10,11 +10,14 @@ import logging
 import os
 import sys
 import traceback
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from ngcg_cli.plain import harmless, harmless_lines
 
 _logger = logging.getLogger("ngcg_cli")
+
+T = TypeVar("T")
 
 # Read when GDAL and the model libraries are first used: they would write to stderr on their own.
 _SILENCE = {
@@ -29,6 +32,8 @@ class _StderrHandler(logging.Handler):
     """Writes `ngcg: ...` lines to whatever `sys.stderr` is now (a progress bar may wrap it)."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "wait", False) and not shows_progress():
+            return  # only who sits before it wants to know why nothing happens
         try:
             head = "ngcg: warning: " if record.levelno == logging.WARNING else "ngcg: "
             if not record.name.startswith("ngcg_cli"):
@@ -135,3 +140,19 @@ def rendered(renderable: Any) -> str:
     with out.capture() as captured:
         out.print(renderable)
     return "".join(line.rstrip(" ") for line in captured.get().splitlines(keepends=True))
+
+
+def prompted(blocks: Iterable[T]) -> Iterator[T]:
+    """Passes on what is read from stdin; where a person types, a prompt on stderr asks for it."""
+    typed = sys.stdin.isatty() and sys.stderr.isatty()
+    reading = iter(blocks)
+    while True:
+        if typed:
+            print("query> ", end="", file=sys.stderr, flush=True)
+        try:
+            block = next(reading)
+        except StopIteration:
+            if typed:
+                print(file=sys.stderr)
+            return
+        yield block
