@@ -20,6 +20,7 @@ from ngcg_cli.search import TileIndex, format
 from ngcg_cli.search.describe import describe
 from ngcg_cli.search.footprints import MAX_POINTS, pieces
 from ngcg_cli.search.lock import LOCK
+from ngcg_cli.search.tiles import TileColumns, read_geometry
 
 TABLE, VECTORS = "tiles/000001.parquet", "vectors/000001.npy"
 
@@ -452,6 +453,25 @@ def test_a_table_that_is_not_what_it_should_be(
     assert again.damaged() == {"a.tif"}
     assert pa.total_allocated_bytes() - before < 10_000_000
     assert (pa.default_memory_pool().max_memory() or 0) - peak < 100_000_000
+
+
+def test_no_flipped_bit_of_a_footer_ends_the_process(index: TileIndex) -> None:
+    """An exception of C++ that pyarrow did not expect did so, at a histogram of another length."""
+    (first, _) = (source.segments[0] for source in index.manifest.sources)
+    good = (index.path / TABLE).read_bytes()
+    footer = int.from_bytes(good[-8:-4], "little")
+    read = 0
+    for at in range(len(good) - footer - 8, len(good), 2):
+        data = bytearray(good)
+        data[at] ^= 1 << at % 7
+        (index.path / TABLE).write_bytes(data)
+        try:
+            TileColumns.read(index.path, first)
+            read_geometry(index.path, first, np.arange(3))
+            read += 1
+        except TileIndexError:
+            pass
+    assert read > 100
 
 
 def _npy(header: bytes, numbers: bytes) -> bytes:

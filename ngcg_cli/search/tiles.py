@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli.search.files import damaged, open_inside
+from ngcg_cli.search.footer import BYTES, DOUBLE, INT64, MAX_CHUNK, read_footer
 from ngcg_cli.search.footprints import pieces
 from ngcg_cli.search.records import SegmentRecord
 
@@ -31,11 +31,13 @@ Ints = npt.NDArray[np.int64]
 _POINT = ("lon", "lat")
 _BBOX = ("west", "south", "east", "north")
 _WINDOW = ("column", "row", "width", "height")
+_COLUMNS = {
+    **dict.fromkeys((*_POINT, *_BBOX), DOUBLE),
+    **dict.fromkeys(_WINDOW, INT64),
+    "geometry": BYTES,
+}
 # Small enough that the footprints of ten hits are read without those of a million tiles.
 _ROW_GROUP = 4096
-# Bytes of one column in one row group, and of the footer: what claims more is not read.
-_MAX_CHUNK = 1 << 25
-_MAX_FOOTER = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def write_table(file: IO[bytes], source: str, tiles: TileTable) -> None:
     }
     table = pa.table(columns).replace_schema_metadata({"geo": json.dumps(geo)})
     longest = max((len(wkb) for wkb in tiles.geometry), default=1)
-    rows = max(1, min(_ROW_GROUP, _MAX_CHUNK // (2 * longest)))
+    rows = max(1, min(_ROW_GROUP, MAX_CHUNK // (2 * longest)))
     pq.write_table(table, file, row_group_size=rows, compression="snappy")
 
 
@@ -127,7 +129,7 @@ class TileColumns:
             FileNotFoundError: the table is gone.
             TileIndexError: it is not what was committed.
         """
-        with _opened(folder, segment) as table:
+        with _opened(folder, segment) as (table, _):
             columns = table.read(columns=[*_POINT, *_BBOX, *_WINDOW], use_threads=False)
             # Not `to_numpy`, which imports pandas where it is there.
             numbers: dict[str, Any] = {
@@ -153,8 +155,7 @@ def read_geometry(folder: Path, segment: SegmentRecord, rows: Ints) -> list[byte
         FileNotFoundError: the table is gone.
         TileIndexError: it is not what was committed.
     """
-    with _opened(folder, segment) as table:
-        sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
+    with _opened(folder, segment) as (table, sizes):
         ends = np.cumsum(sizes)
         group = np.searchsorted(ends, rows, side="right")
         used = np.unique(group)
@@ -172,69 +173,27 @@ def read_geometry(folder: Path, segment: SegmentRecord, rows: Ints) -> list[byte
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, segment: SegmentRecord) -> Iterator[pq.ParquetFile]:
-    """A segment's table, of which the footer says that it is no larger than was committed.
+def _opened(folder: Path, segment: SegmentRecord) -> Iterator[tuple[pq.ParquetFile, list[int]]]:
+    """A segment's table with the rows of its row groups; its footer was looked at before.
 
     Whatever is thrown while it is read is the fault of the file, and told so.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     name = segment.table_path
     with open_inside(folder, name, segment.table.bytes) as file:
         try:
-            file.seek(-8, os.SEEK_END)
-            if int.from_bytes(file.read(4), "little") > _MAX_FOOTER:
-                raise ValueError("a footer that is too large")
+            groups = read_footer(file, segment.tiles, _COLUMNS)
             # As a dictionary, one footprint that stands in all rows is held in memory once.
             table = pq.ParquetFile(
                 file, read_dictionary=["geometry"], arrow_extensions_enabled=False
             )
-            _check_footer(table, segment.tiles, pa)
-            yield table
+            yield table, groups
         except FileNotFoundError:
             raise
         # Arrow throws its own, and KeyError, IndexError, OverflowError, UnicodeDecodeError, ...
         except Exception as error:
             raise damaged(folder / name, error) from error
-
-
-def _check_footer(table: pq.ParquetFile, rows: int, pa: Any) -> None:
-    """See, before anything is decoded, that a table's columns are ours and their sizes honest.
-
-    A small file may claim anything: 300 million equal rows, or footprints of 8 MB of zeros. Only
-    the codec that we write is read, which makes of a byte no more than 22.
-    """
-    meta = table.metadata
-    if meta.num_rows != rows:
-        raise ValueError(f"{meta.num_rows} rows where {rows} are due")
-    if meta.num_row_groups > rows:
-        raise ValueError(f"{meta.num_row_groups} row groups for {rows} rows")
-    kinds = {name: pa.float64() for name in (*_POINT, *_BBOX)}
-    kinds |= {name: pa.int64() for name in _WINDOW}
-    kinds["geometry"] = pa.dictionary(pa.int32(), pa.binary())
-    schema = table.schema_arrow
-    for name, kind in kinds.items():
-        if schema.get_all_field_indices(name) == [] or schema.field(name).type != kind:
-            raise ValueError(f"no column {name} of the due type")
-    left = rows
-    for number in range(meta.num_row_groups):
-        group = meta.row_group(number)
-        left -= group.num_rows
-        if group.num_rows < 0 or left < 0:
-            raise ValueError("row groups that are not as many rows as the table")
-        for at in range(group.num_columns):
-            chunk = group.column(at)
-            if chunk.compression not in ("SNAPPY", "UNCOMPRESSED"):
-                raise ValueError(f"compressed by {chunk.compression}")
-            if not (
-                0 <= chunk.total_compressed_size <= _MAX_CHUNK
-                and 0 <= chunk.total_uncompressed_size <= _MAX_CHUNK
-                and chunk.num_values == group.num_rows
-            ):
-                raise ValueError(f"a column chunk of {chunk.total_uncompressed_size:,} bytes")
-    if left:
-        raise ValueError("row groups that are not as many rows as the table")
 
 
 def _check_numbers(tiles: TileTable | TileColumns) -> None:
