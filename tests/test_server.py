@@ -62,6 +62,10 @@ def test_query_answers_what_the_command_prints(client: TestClient, ask: Ngcg) ->
     for more, options in (
         ({}, ()),
         ({"k": 3}, ("-k", 3)),
+        ({"add": ["2:a road", "trees"], "subtract": "0.5:water"},
+         ("--add", "2:a road", "--add", "trees", "--subtract", "0.5:water")),
+        ({"like": "40.7096,-74.017", "unlike": "2:40.7092,-74.016"},
+         ("--like", "40.7096,-74.017", "--unlike", "2:40.7092,-74.016")),
         ({"bbox": box}, ("--bbox", box)),
         ({"near": "40.7096,-74.017", "within": 100}, ("--near", "40.7096,-74.017",
                                                       "--within", 100)),
@@ -115,6 +119,11 @@ def test_the_api_is_described(client: TestClient) -> None:
         ("q=a&near=1,2&within=-5", "metres"),
         ("q=a&image=/etc/passwd", "unknown parameter"),
         ("q=a%00b", "NUL"),
+        ("q=a&add=", "says nothing"),
+        ("q=a&add=0:b", "weight"),
+        ("q=a&like=1", "LAT,LON"),
+        ("q=a&like=0,0", "no tile of the index"),
+        ("q=a&" + "&".join(["add=b"] * 20), "more than 20 parts"),
         (f"q={'a' * 1001}", "more than 1000"),
     ],
 )
@@ -197,6 +206,14 @@ def test_no_path_leads_to_a_file(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code in (400, 404)
     assert "root:" not in answer.text
+
+
+def test_a_text_is_never_the_path_of_a_picture(client: TestClient, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (40, 40), (200, 10, 10)).save(path)
+    by_name = client.get("/api/query", params={"add": str(path), "k": 1}).json()
+    as_text = client.get("/api/query", params={"q": str(path), "k": 1}).json()
+    assert by_name == as_text
 
 
 # --- who may ask ---------------------------------------------------------------------------------
@@ -356,6 +373,17 @@ def test_type_click_and_read_the_map(browser: Browser, desk: Desk) -> None:
         assert tab.off_centre(".pin.chosen") < 8
         page.check("#hot")
         tab.until("document.querySelector('img.heat')?.naturalWidth > 0")
+        # More like this: the tile itself comes first.
+        page.uncheck("#hot")
+        page.fill("#q", "")
+        chosen = page.locator("#hit-3 code").inner_text()
+        page.click("#hit-3 .like")
+        tab.until(f"document.querySelector('#hit-0 code').textContent === {json.dumps(chosen)}")
+        page.click("#steer button")
+        page.fill("#q", "a pond")
+        page.keyboard.press("Enter")
+        tab.until("document.title.startsWith('a pond')")
+        page.click("#hit-1 .go")
         # Only in view: the hit that fills the map and its neighbours.
         page.check("#inview")
         tab.until("document.querySelectorAll('.card').length < 10")

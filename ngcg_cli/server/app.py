@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.journeys.questions import Part, Question, place_part, weighed
 from ngcg_cli.output.hits import as_geojson
 from ngcg_cli.output.page import asset, fill
 from ngcg_cli.plain import json_text
@@ -35,6 +36,8 @@ MAX_WAITING = {"questions": 16, "images": 400}
 AT_ONCE = {"questions": 1, "images": 2}
 PICTURE_SIDE = 320
 HEAT_SIDE = 512
+STEERING = ("add", "subtract", "like", "unlike")
+MAX_PARTS = 20
 
 STATIC = {
     "leaflet.js": "text/javascript",
@@ -46,6 +49,8 @@ STATIC = {
 ASK = """<form id="ask" role="search">
 <input id="q" name="q" type="search" autocomplete="off" maxlength="1000" autofocus
  placeholder="a red-roofed building beside a roundabout" aria-label="What to look for">
+<input id="add" autocomplete="off" maxlength="1000" placeholder="and also" aria-label="and also">
+<input id="subtract" autocomplete="off" maxlength="1000" placeholder="but not" aria-label="but not">
 <button type="submit">Search</button>
 </form>"""
 TOOLS = """<label><input type="checkbox" id="inview"> only in view</label>
@@ -100,7 +105,7 @@ class Service:
             scripts="\n".join(f'<script src="static/{name}"></script>' for name in names["js"]),
             ask=ASK,
             tools=TOOLS,
-            data={"live": True, "steer": False},
+            data={"live": True, "steer": True},
         )
         return Response(text, media_type="text/html")
 
@@ -201,19 +206,25 @@ def _asked(request: Request) -> Asked:
     """
     known = {"q", "k", "bbox", "near", "within", "bounds"}
     given: dict[str, str] = {}
+    parts: list[Part] = []
     for name, value in request.query_params.multi_items():
-        if name not in known:
+        if len(value) > MAX_TEXT:
+            raise ValueError(f"{name[:20]} has more than {MAX_TEXT} characters")
+        if name in STEERING:
+            parts.append(_part(name, value))
+        elif name not in known:
             raise ValueError(f"unknown parameter {name[:100]!r}")
-        if name in given:
+        elif name in given:
             raise ValueError(f"{name} is given twice")
-        given[name] = value
+        else:
+            given[name] = value
     text = given.get("q", "").strip()
-    if not text:
+    if text:
+        parts.insert(0, Part(_text(text), text))
+    if not parts:
         raise ValueError("q is missing: what to look for")
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"q has more than {MAX_TEXT} characters")
-    if "\0" in text:
-        raise ValueError("q holds a NUL character")
+    if len(parts) > MAX_PARTS:
+        raise ValueError(f"more than {MAX_PARTS} parts of a question")
     top = given.get("k", "10")
     if not (top.isascii() and top.isdigit() and len(top) < 6 and 1 <= int(top) <= MAX_HITS):
         raise ValueError(f"k is not a whole number from 1 to {MAX_HITS}")
@@ -225,7 +236,24 @@ def _asked(request: Request) -> Asked:
     if "near" in given:
         filters["near"] = (*numbers_of(given["near"], 2), *numbers_of(given["within"], 1))
     Filters(**filters)  # raises UsageError
-    return Asked(text, int(top), tuple(filters.items()))
+    return Asked(Question(tuple(parts)), int(top), tuple(filters.items()))
+
+
+def _part(name: str, value: str) -> Part:
+    """A part that steers. A text stays a text: it is never taken for the path of a picture."""
+    sign = -1 if name in ("subtract", "unlike") else 1
+    if name in ("like", "unlike"):
+        return place_part(value, sign)
+    weight, what = weighed(value.strip())
+    if not what:
+        raise ValueError(f"{name} says nothing")
+    return Part(_text(what), what, sign * weight)
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character")
+    return text
 
 
 def _json(value: Any) -> Response:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.journeys.querying import Answer, Finder
+from ngcg_cli.journeys.questions import Question, Vectors, vectors
 from ngcg_cli.search import Store, open_index
 from ngcg_cli.search.format import MANIFEST
 
@@ -81,9 +82,9 @@ class State:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a client asks, checked: a text, how many hits, and the filters of a search."""
+    """What a client asks, checked: a question, how many hits, and the filters of a search."""
 
-    text: str
+    question: Question
     top: int
     filters: tuple[tuple[str, Any], ...] = ()
 
@@ -127,22 +128,24 @@ class Desk:
         """The answer to a question, from the last committed state."""
         with self._lock:
             self._look_again()
-            (answer,) = self._finder.of_texts([[asked.text]], top=asked.top, **dict(asked.filters))
+            filters = dict(asked.filters)
+            (answer,) = self._finder.answer([asked.question], top=asked.top, **filters)
             return answer
 
     def scores(self, asked: Asked) -> tuple[Floats, npt.NDArray[np.float32]]:
         """Boxes (N, 4) and scores (N,) of all tiles, for the heat map."""
         with self._lock:
             self._look_again()
-            key = (self._state.revision, asked.text)
+            parts = ((part.what, part.weight) for part in asked.question.parts)
+            key = (self._state.revision, *parts)
             if self._scored[0] != key:
                 boxes, vectors = self._state.tiles
                 self._scored = (key, (boxes, vectors @ self._vector(asked)))
             return self._scored[1]
 
-    def _vector(self, asked: Asked) -> npt.NDArray[np.float32]:
-        vector: npt.NDArray[np.float32] = self._finder._encoder.encode_texts([asked.text])[0]
-        return vector
+    def _vector(self, asked: Asked) -> Vectors:
+        found: Vectors = vectors([asked.question], self._finder._encoder, self._finder.index)
+        return found[0]
 
     def _stamp(self) -> tuple[int, ...]:
         """What changes when the folder's manifest is replaced."""

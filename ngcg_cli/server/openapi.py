@@ -21,6 +21,7 @@ _HIT = {
         "lon": {"type": "number"},
         "lat": {"type": "number"},
         "bbox": {**_BOX, "description": "west, south, east, north"},
+        "tile_m": {"type": ["number", "null"], "description": "side of the tile, metres"},
         "source": {"type": "string"},
         "window": {
             "type": "array",
@@ -77,9 +78,13 @@ _INFO = {
 def described() -> dict[str, Any]:
     """What `GET /openapi.json` answers."""
     question = [
-        _parameter("q", {"type": "string", "maxLength": MAX_TEXT}, "what to look for", True),
+        _parameter("q", {"type": "string", "maxLength": MAX_TEXT}, "what to look for"),
         _parameter("k", {"type": "integer", "minimum": 1, "maximum": MAX_HITS, "default": 10},
                    "hits at most"),
+        _steering("add", "TEXT or N:TEXT to add to the question, with a weight of N"),
+        _steering("subtract", "TEXT or N:TEXT to be away from"),
+        _steering("like", "LAT,LON or N:LAT,LON: like the indexed tile there"),
+        _steering("unlike", "LAT,LON or N:LAT,LON: unlike the indexed tile there"),
         _parameter("bbox", {"type": "string"}, "W,S,E,N in degrees: only tiles centred there"),
         _parameter("near", {"type": "string"}, "LAT,LON in degrees; needs within"),
         _parameter("within", {"type": "number"}, "metres from near"),
@@ -91,6 +96,7 @@ def described() -> dict[str, Any]:
             "/api/query": {
                 "get": {
                     "summary": "Ranked places, as `ngcg query --format geojson`",
+                    "description": "`q`, or a part that steers, has to be given.",
                     "parameters": question,
                     "responses": _responses("application/geo+json", _COLLECTION),
                 }
@@ -115,6 +121,11 @@ def _parameter(
         "description": description,
         "schema": schema,
     }
+
+
+def _steering(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "array", "items": {"type": "string", "maxLength": MAX_TEXT}}
+    return {**_parameter(name, schema, description), "style": "form", "explode": True}
 
 
 def _responses(kind: str, schema: dict[str, Any]) -> dict[str, Any]:

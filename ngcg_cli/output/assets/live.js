@@ -39,7 +39,11 @@ window.ngcgLive = (kit) => {
   }
 
   function question() {
-    const asked = new URLSearchParams({ q: byId("q").value.trim() });
+    const asked = new URLSearchParams();
+    for (const name of ["q", "add", "subtract"]) {
+      const text = byId(name).value.trim();
+      if (text) asked.append(name, text);
+    }
     if (byId("inview").checked) {
       const view = map.getBounds();
       const all = view.getEast() - view.getWest() >= 360;
@@ -54,8 +58,8 @@ window.ngcgLive = (kit) => {
 
   async function ask() {
     const asked = question();
-    const text = asked.get("q");
-    if (!text && !steering.length) return;
+    if (![...asked.keys()].some((name) => name !== "bbox")) return;
+    const text = asked.get("q") || "";
     const turn = ++state.turn;
     byId("cards").setAttribute("aria-busy", "true");
     byId("note").textContent = "Looking…";
@@ -73,8 +77,8 @@ window.ngcgLive = (kit) => {
       show(answer.features, pictures, count ? `${count} hits among ` +
         `${state.info.tiles.toLocaleString("en")} tiles` : "Nothing was found here.");
       state.asked = asked;
-      history.replaceState(null, "", `?${new URLSearchParams({ q: text })}`);
-      document.title = `${text} - ngcg`;
+      history.replaceState(null, "", text ? `?${new URLSearchParams({ q: text })}` : ".");
+      document.title = `${text || "ngcg"} - ngcg`;
       if (!asked.has("bbox")) fit();
       heat();
     } catch (error) {
