@@ -1,10 +1,8 @@
-"""The bundled model's kind: a convolutional tower in InternVL's classes, and its own adapter."""
+"""The bundled model's kind: a convolutional tower in InternVL's classes."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ngcg_cli.encoder import checkpoint, convnet, weights
-from ngcg_cli.encoder.backbones import BACKBONES
+from ngcg_cli.encoder import convnet
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.convnet import ConvInternVLConfig, ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
-from ngcg_cli.encoder.lora import LoraSettings, add_lora
-from ngcg_cli.errors import ModelError
 
 STAGES = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 2), (5, 2, 2, 12, 1), (5, 2, 2, 16, 1), (3, 2, 2, 16, 1))
 TEXTS = ["a red roof", "boats in the harbour"]
@@ -121,60 +116,6 @@ def test_batch_mates_do_not_change_a_vector(folder: Path) -> None:
     whole = encoder.encode_images(images)
     for size in (1, 3, 5):
         np.testing.assert_allclose(encoder.encode_images(images, size), whole, atol=1e-5)
-
-
-@pytest.fixture(params=[True, False], ids=["dora", "lora"])
-def adapted(folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
-    """A copy of the model, and an adapter that was trained on it and moves its vectors."""
-    model = Path(shutil.copytree(folder, tmp_path / "tiny"))
-    encoder = load_encoder(model, "cpu", trainable=True)
-    before = _vectors(encoder)
-    add_lora(encoder.module, LoraSettings(dora=request.param))
-    with torch.no_grad():
-        for name, parameter in encoder.module.named_parameters():
-            if "lora_" in name:
-                parameter.add_(0.05 * torch.randn(parameter.shape))
-    assert np.abs(_vectors(encoder) - before).max() > 1e-2
-    return model, save_checkpoint(encoder, tmp_path / "adapter")
-
-
-def test_the_bundled_model_is_used_with_its_adapter(
-    adapted: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, adapter = adapted
-    want = _vectors(load_encoder(adapter, "cpu"))
-    shutil.copytree(adapter, model / "adapter")
-    bundled = dataclasses.replace(BACKBONES["tiny"], bundled="tiny", name="tiny")
-    monkeypatch.setitem(BACKBONES, "tiny", bundled)
-    monkeypatch.setattr(weights, "_MODELS", model.parent)
-    stamp = json.loads((model / "ngcg.json").read_text())
-    assert "settings" in stamp  # which make the declaration fit this small one
-
-    encoder = load_encoder("tiny", "cpu")
-    np.testing.assert_allclose(_vectors(encoder), want, atol=1e-5)
-    alone = load_encoder(model, "cpu")
-    assert encoder.fingerprint != alone.fingerprint
-    # Training starts from there, with a fresh adapter whose base is `tiny` as it is used.
-    further = load_encoder("tiny", "cpu", trainable=True)
-    add_lora(further.module)
-    np.testing.assert_allclose(_vectors(further), want, atol=1e-5)
-    saved = save_checkpoint(further, tmp_path / "further")
-    assert json.loads((saved / "ngcg.json").read_text())["base"]["name"] == "tiny"
-    np.testing.assert_allclose(_vectors(load_encoder(saved, "cpu")), want, atol=1e-5)
-
-
-def test_a_bundled_adapter_of_another_base_is_refused(
-    adapted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, adapter = adapted
-    shutil.copytree(adapter, model / checkpoint.BUNDLED_ADAPTER)
-    stamp_path = model / "adapter/ngcg.json"
-    stamp = json.loads(stamp_path.read_text())
-    stamp["base"]["weights"] = "0" * 64
-    stamp_path.write_text(json.dumps(stamp))
-    monkeypatch.setattr(weights, "_MODELS", model.parent)
-    with pytest.raises(ModelError, match="trained on"):
-        load_encoder("tiny", "cpu")
 
 
 def test_sixteen_bits_through_the_tower_agree_with_float32(folder: Path) -> None:

@@ -30,7 +30,6 @@ from ngcg_cli.encoder.module import Pooling
 from ngcg_cli.encoder.precision import Precision, PrecisionChoice, settle
 from ngcg_cli.encoder.stamp import (
     ADAPTER_CONFIG,
-    BUNDLED_ADAPTER,
     FORMAT,
     POOLING,
     STAMP,
@@ -107,7 +106,7 @@ def _loaded(
     else:
         source = resolve(name if folder == given else str(folder))
         _require_model(source.folder)
-        encoder = _load_named(source, pooling, dtype)
+        encoder = _load_model(source, pooling, dtype)
     encoder.module.to(place)
     if not trainable:
         encoder.module.to(dtype).requires_grad_(False)
@@ -145,21 +144,6 @@ def _require_model(folder: Path) -> None:
         if inside
         else f"Expected config.json or {ADAPTER_CONFIG}.",
     )
-
-
-def _load_named(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
-    """A model, together with the adapter that the bundled one carries in a folder of its own."""
-    encoder = _load_model(source, pooling, dtype)
-    folder = source.folder / BUNDLED_ADAPTER
-    if source.backbone is None or not (folder / ADAPTER_CONFIG).is_file():
-        return encoder
-    base = read_stamp(folder / STAMP).get("base")
-    _check_base(base, encoder, folder)
-    load_lora(encoder.module, folder, trainable=False)
-    encoder.weights_digest = _adapted_digest(encoder, folder)
-    # What a further adapter is trained on is the model as it is used, its own adapter merged.
-    encoder.origin = _origin(source.name, encoder.weights_digest)
-    return encoder
 
 
 def _adapted_digest(encoder: Encoder, folder: Path) -> str:
@@ -217,7 +201,7 @@ def _load_adapted(
         encoder = _load_adapted(origin["name"], base_path, dtype, depth=depth + 1)
     else:
         source = resolve(origin["name"], origin.get("revision"), named=False)
-        encoder = _load_named(source, stamp.get("pooling", "eos"), dtype)
+        encoder = _load_model(source, stamp.get("pooling", "eos"), dtype)
     _check_base(origin, encoder, folder)
     if "settings" in stamp:
         encoder.backbone = encoder.backbone.with_settings(stamp["settings"], folder / STAMP)

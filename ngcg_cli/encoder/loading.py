@@ -18,7 +18,7 @@ from ngcg_cli.encoder.backbones import BACKBONES, Backbone, backbone_from_settin
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.precision import PrecisionChoice
 from ngcg_cli.encoder.runtime import Graphs, OnnxEngine
-from ngcg_cli.encoder.stamp import ADAPTER_CONFIG, BUNDLED_ADAPTER, POOLING, STAMP, read_stamp
+from ngcg_cli.encoder.stamp import ADAPTER_CONFIG, POOLING, STAMP, read_stamp
 from ngcg_cli.encoder.tokens import TextTokenizer
 from ngcg_cli.encoder.weights import bundled_folder, digest_weights, weight_files
 from ngcg_cli.errors import ModelError
@@ -86,7 +86,7 @@ def _exported(name: str, device: str, precision: PrecisionChoice) -> Encoder | N
     folder = bundled_folder(backbone) if backbone is not None else Path(name).expanduser()
     if folder is None or not (folder / STAMP).is_file():
         return None
-    if (folder / ADAPTER_CONFIG).is_file() or (folder / BUNDLED_ADAPTER).is_dir():
+    if (folder / ADAPTER_CONFIG).is_file():
         return None  # the adapter belongs to the model, and is not in the graphs
     stamp = read_stamp(folder / STAMP)
     if not isinstance(stamp.get("export"), dict):

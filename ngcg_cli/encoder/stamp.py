@@ -14,8 +14,6 @@ STAMP = "ngcg.json"
 #: The learned query, where the pooling has one.
 POOLING = "pooling.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
-#: The folder of the adapter that ships with the bundled model, inside the model's own.
-BUNDLED_ADAPTER = "adapter"
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 

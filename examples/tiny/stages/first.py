@@ -154,7 +154,7 @@ def _name_tokens(encoder: Encoder, teachers: Teachers, folder: Path, norm: float
     path = keyed(folder / "tokens.npy", texts=texts_digest(spelled), reader=READER)
     meant = torch.from_numpy(teachers.say(read(spelled, path)))
     embedding = encoder.module.language.get_input_embeddings().weight
-    at = slice(len(SPECIAL), None)
+    at = slice(len(SPECIAL), len(meant))
     embedding[at] = norm * meant[at]
 
 
