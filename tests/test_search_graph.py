@@ -396,6 +396,7 @@ def test_a_crafted_graph_never_comes_to_hnswlib(
     hits = again.search(vectors[:20], top=1)
     assert [hit.window[0] // 100 for (hit,) in hits] == list(range(20))
     assert not graph_used(again)
+    assert again.describe(check=True)["graph"]["state"] == "damaged"
     again.put(source("b"), row_of_tiles(9, west=20), unit(9, seed=1))
     again.refresh_graph()  # built anew, not extended
     with next((again.path / "graph").glob("*.hnsw")).open("rb") as file:

@@ -10,6 +10,7 @@ from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.extent import Box, extent
 from ngcg_cli.search.files import file_size
 from ngcg_cli.search.format import CHECKED, VERSION
+from ngcg_cli.search.graph import Graph
 from ngcg_cli.search.health import checksum_trouble, size_trouble
 from ngcg_cli.search.index import TileIndex
 from ngcg_cli.search.records import SegmentRecord, SourceRecord
@@ -112,8 +113,6 @@ def _graph(index: TileIndex, check: bool) -> dict[str, Any]:
         size = file_size(index.path, record.path)
     except (OSError, TileIndexError):
         size = -1
-    if size != record.file.bytes or (
-        check and checksum_trouble(index.path, {record.path: record.file})
-    ):
+    if size != record.file.bytes or (check and not Graph.sound(index.path, record)):
         state = "damaged"
     return {"state": state, "tiles": record.count, "bytes": record.file.bytes}
