@@ -40,7 +40,7 @@ def open(
     """Open an index to ask it for places.
 
     Args:
-        index: the index folder.
+        index: the index folder, or its name in Milvus (`milvus:...`).
         model: name or path, None for the index's own. It is loaded when the first query comes.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: what the model computes in; `auto` is the index's own.
@@ -49,7 +49,7 @@ def open(
         TileIndexError: there is no index, or it was made with another model.
     """
     (path,) = items.paths(index)
-    return Places(Finder(Path(path), model, device, precision), path)
+    return Places(Finder(path, model, device, precision), path)
 
 
 class Places:
@@ -232,7 +232,7 @@ def evaluate(
         split=split,
         views=items.texts(views),
         image_type=image_type,
-        index=None if index is None else _path(index),
+        index=None if index is None else items.paths(index)[0],
         batch_size=batch_size,
         intervals=intervals,
     ).report

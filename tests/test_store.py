@@ -22,7 +22,10 @@ from ngcg_cli.search import (
 )
 
 # What a store in a temporary folder is called.
-STORES: dict[str, Callable[[Path], str]] = {"folder": lambda folder: str(folder / "index")}
+STORES: dict[str, Callable[[Path], str]] = {
+    "folder": lambda folder: str(folder / "index"),
+    "milvus": lambda folder: f"milvus:{folder / 'index.db'}",
+}
 
 
 @pytest.fixture(params=STORES)

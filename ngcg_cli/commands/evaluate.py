@@ -98,7 +98,7 @@ def evaluate(
             "data set's own script)."
         ),
     ] = "position",
-    index: IndexOption = Path("ngcg-index"),
+    index: IndexOption = "ngcg-index",
     per_query: Annotated[
         Path | None,
         typer.Option(

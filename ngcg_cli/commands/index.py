@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -89,7 +88,7 @@ def index(
             help="Commit so many tiles at once, or what there is after 10 seconds.",
         ),
     ] = defaults.BLOCK_TILES,
-    index: IndexOption = Path("ngcg-index"),
+    index: IndexOption = "ngcg-index",
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     precision: IndexPrecisionOption = "auto",

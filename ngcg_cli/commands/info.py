@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,7 @@ def info(
         bool,
         typer.Option("--check", help="Read every file and compare its checksum; else sizes are."),
     ] = False,
-    index: IndexOption = Path("ngcg-index"),
+    index: IndexOption = "ngcg-index",
     as_json: JsonOption = False,
 ) -> None:
     """Describe an index: model, sources, tiles, extent, size, health.

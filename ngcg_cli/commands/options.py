@@ -14,11 +14,18 @@ import typer
 from ngcg_cli.encoder.precision import PrecisionChoice
 from ngcg_cli.output import terminal
 
-DEFAULT_INDEX = Path("ngcg-index")
+DEFAULT_INDEX = "ngcg-index"
 
+# A text and no path: of the two slashes of a URL a path makes one.
 IndexOption = Annotated[
-    Path,
-    typer.Option("--index", metavar="DIR", envvar="NGCG_INDEX", help="The index folder."),
+    str,
+    typer.Option(
+        "--index",
+        metavar="DIR|milvus:...",
+        envvar="NGCG_INDEX",
+        help="The index: a folder, milvus:FILE[#COLLECTION], or "
+        "milvus:http://HOST:PORT[/DATABASE][#COLLECTION].",
+    ),
 ]
 ModelOption = Annotated[
     str | None,

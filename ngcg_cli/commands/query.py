@@ -117,7 +117,7 @@ def query(
     before: BeforeOption = None,
     min_confidence: MinConfidenceOption = None,
     refine: RefineOption = False,
-    index: IndexOption = Path("ngcg-index"),
+    index: IndexOption = "ngcg-index",
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     precision: IndexPrecisionOption = "auto",

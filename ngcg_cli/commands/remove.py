@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,7 +29,7 @@ def remove(
             "--wait/--no-wait", help="Wait for another process that writes this index, or give up."
         ),
     ] = False,
-    index: IndexOption = Path("ngcg-index"),
+    index: IndexOption = "ngcg-index",
     as_json: JsonOption = False,
 ) -> None:
     """Take sources out of an index. The rasters themselves stay where they are.

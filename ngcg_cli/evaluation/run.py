@@ -58,7 +58,7 @@ def evaluate(
     image_type: ImageType = "sat",
     gallery: Gallery = "unique",
     match: Match = "position",
-    index: Path | None = None,
+    index: str | Path | None = None,
     cache: EmbeddingCache | None = None,
     max_unreadable: float = MAX_BROKEN_SHARE,
     batch_size: int = 32,
@@ -178,7 +178,7 @@ def _embed(
 def _places(
     data: Path,
     load_model: LoadModel,
-    index_path: Path | None,
+    index_path: str | Path | None,
     split: str | None,
     cache: EmbeddingCache,
     intervals: bool,

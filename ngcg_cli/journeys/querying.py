@@ -57,7 +57,7 @@ class Finder:
 
     def __init__(
         self,
-        index: Path,
+        index: str | Path,
         model: str | None,
         device: str,
         precision: PrecisionChoice = "auto",

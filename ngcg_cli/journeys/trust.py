@@ -13,10 +13,12 @@ import logging
 import os
 import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ngcg_cli.errors import ModelError
+from ngcg_cli.search.milvus.name import is_milvus, parse
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def _is_bundled(model: str) -> bool:
     return model in BACKBONES and BACKBONES[model].bundled is not None
 
 
-def pass_on(indexes: list[Path], merged: Path, model: str) -> None:
+def pass_on(indexes: Sequence[str | Path], merged: str | Path, model: str) -> None:
     """A merged index is as well known as those it was made from."""
     if all(model in _remembered(_place(index)) for index in indexes):
         remember(merged, model)
@@ -71,6 +73,8 @@ def pass_on(indexes: list[Path], merged: Path, model: str) -> None:
 
 def _whole(index: str | Path) -> str:
     """The index's path, whichever way it was reached; other names as they are."""
+    if is_milvus(index):
+        return parse(index).whole
     return os.path.realpath(index) if os.path.isdir(index) else str(index)
 
 

@@ -27,7 +27,7 @@ def info_text(report: Mapping[str, Any]) -> str:
         "sources": _sources(report["sources"]),
         "tiles": f"{report['tiles']:,}",
         "extent": _box(report["bbox"]),
-        "on disk": _size(report["bytes"]),
+        "on disk": "at the server" if report["bytes"] is None else _size(report["bytes"]),
         "graph": graph["state"] + (f", {graph['tiles']:,} tiles" if graph["tiles"] else ""),
         "health": "; ".join(health["damaged"]) or f"good, by {health['checked']}",
     }

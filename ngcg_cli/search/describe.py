@@ -65,13 +65,14 @@ def describe(index: TileIndex, check: bool = False) -> dict[str, Any]:
             "sealed": manifest.version >= CHECKED,
         },
         "sources": [
-            _source(source, source.path in damaged, boxes[source.path])
+            told_of(source, source.path in damaged, boxes[source.path])
             for source in manifest.sources
         ],
     }
 
 
-def _source(source: SourceRecord, damaged: bool, box: Box | None) -> dict[str, Any]:
+def told_of(source: SourceRecord, damaged: bool, box: Box | None) -> dict[str, Any]:
+    """What is told of a source that lies in `box`."""
     whole = "complete" if source.complete else "partial"
     return {
         "path": source.path,

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli import items
-from ngcg_cli.errors import TileIndexError, UsageError
+from ngcg_cli.errors import TileIndexError
+from ngcg_cli.search import agreement
 from ngcg_cli.search.blocks import Block, read_blocks, write_segments
 from ngcg_cli.search.files import PARTIAL, damaged
 from ngcg_cli.search.filters import NO_FILTERS, Filters, check_near
@@ -136,19 +136,7 @@ class TileIndex:
         Raises:
             TileIndexError: it is not; both are named.
         """
-        mine = self.model
-        if (mine.fingerprint, mine.dim) == (model.fingerprint, model.dim):
-            self.check_precision(model.precision)
-            return
-
-        def described(stamp: ModelStamp) -> str:
-            return f"{stamp.name!r} ({stamp.dim} dimensions, fingerprint {stamp.fingerprint[:12]})"
-
-        raise TileIndexError(
-            f"was made with the model {described(mine)}, not with {described(model)}",
-            where=self.path,
-            hint="Give --model the one it was made with, or index into another folder.",
-        )
+        agreement.check_model(self.path, self.model, model)
 
     def check_precision(self, precision: str) -> None:
         """See that new vectors would be computed as those in the index were.
@@ -156,12 +144,7 @@ class TileIndex:
         Raises:
             TileIndexError: they would not; both precisions are named.
         """
-        if precision != self.model.precision:
-            raise TileIndexError(
-                f"was made in the precision {self.model.precision}, not in {precision}",
-                where=self.path,
-                hint="Leave --precision away, or index into another folder.",
-            )
+        agreement.check_precision(self.path, self.model.precision, precision)
 
     def verify(self) -> list[str]:
         """Read every file and compare it with its checksum; return what is wrong, one line each.
@@ -351,17 +334,7 @@ class TileIndex:
             UsageError: `top` makes no sense.
             TileIndexError: vectors of another dimension, or a damaged index.
         """
-        queries = np.ascontiguousarray(vectors, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.model.dim:
-            raise TileIndexError(
-                f"queries of shape {queries.shape}, but the index holds vectors of "
-                f"{self.model.dim} dimensions",
-                where=self.path,
-            )
-        if not np.isfinite(queries).all():
-            raise TileIndexError("a query vector that is not finite", where=self.path)
-        if top < 1:
-            raise UsageError(f"the best {top} hits", hint="Ask for one or more.")
+        queries = agreement.check_queries(self.path, self.model.dim, vectors, top)
         return self._reading(
             lambda view: find(view, self._ranker, queries, top, filters, exact, keep_overlaps)
         )

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ngcg_cli.errors import TileIndexError
 
@@ -51,7 +52,7 @@ def writer_lock(folder: Path, wait: bool = False) -> Iterator[Callable[[], None]
             raise _unwritable(path, error) from error
         try:
             held = os.fstat(descriptor), os.stat(folder)
-            _tell(descriptor, _me())
+            _tell(descriptor, json.dumps(me()).encode())
 
             def check() -> None:
                 with contextlib.suppress(OSError):
@@ -122,23 +123,30 @@ def _tell(descriptor: int, text: bytes) -> None:
         os.pwrite(descriptor, text, 0) if hasattr(os, "pwrite") else os.write(descriptor, text)
 
 
-def _me() -> bytes:
+def me() -> dict[str, Any]:
+    """This process, as others are told of it."""
     command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
     # What follows a URL's question mark may be a key, and the index may be given away.
     command = re.sub(r"\?[^\s']+", "?...", command)
     if len(command) > _LONGEST_COMMAND:
         command = f"{command[:_LONGEST_COMMAND]}..."
     since = datetime.now().astimezone().isoformat(" ", "seconds")
-    me = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since}
-    return json.dumps(me).encode()
+    return {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since}
 
 
 def _holder(path: Path) -> str:
     """Who holds the lock, by what the file says; a process killed long ago may have left it."""
     try:
         with open(os.open(path, os.O_RDONLY | _NO_LINK), "rb") as file:
-            holder = json.loads(file.read(_LONGEST_HOLDER))
+            return holder_text(json.loads(file.read(_LONGEST_HOLDER)))
+    except (OSError, ValueError, RecursionError):
+        return "another process"
+
+
+def holder_text(holder: Any) -> str:
+    """Who holds a writer's place, by what `me` said of it."""
+    try:
         told = f"process {holder['pid']} on {holder['host']}"
         return f"{told} (`{holder['command']}`, since {holder['since']})"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError):
         return "another process"

@@ -48,7 +48,7 @@ def top_k(queries: Vectors, blocks: Iterable[tuple[Ints, Vectors]], k: int) -> t
                     some = scores[i, found]
                     kth = np.partition(some, -k)[-k]
                     found = found[some >= kth - 2 * slack[start + i]]
-                exact = _products(vectors[found], queries[start + i])
+                exact = products(vectors[found], queries[start + i])
                 merged_scores = np.concatenate([best_scores[start + i], exact])
                 merged_rows = np.concatenate([best_rows[start + i], rows[found]])
                 order = np.argsort(-merged_scores, kind="stable")[:k]
@@ -57,7 +57,7 @@ def top_k(queries: Vectors, blocks: Iterable[tuple[Ints, Vectors]], k: int) -> t
     return best_rows, best_scores
 
 
-def _products(vectors: Vectors, query: Vectors) -> Vectors:
+def products(vectors: Vectors, query: Vectors) -> Vectors:
     """(n,) products of single vectors with a query, right to the last digit of float32."""
     with np.errstate(over="ignore"):  # of damaged vectors
         return (vectors.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)

@@ -1,7 +1,8 @@
 """What the commands need of an index, wherever it is kept; and opening one by its name.
 
-`TileIndex`, a folder, is the first that fits. Another one is a class that fits `Store`, and a
-branch in each of the three functions at the end; `tests/test_store.py` says what all must do.
+`TileIndex`, a folder, and `milvus.store.MilvusIndex` are such. Another one is a class that fits
+`Store`, and a branch in each of the three functions at the end; `tests/test_store.py` says what all
+must do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ngcg_cli.search.blocks import Block
 from ngcg_cli.search.filters import NO_FILTERS, Filters
 from ngcg_cli.search.hits import Hit
 from ngcg_cli.search.index import TileIndex
+from ngcg_cli.search.milvus.name import is_milvus
 from ngcg_cli.search.records import ModelStamp, SourceRecord
 from ngcg_cli.search.vectors import Vectors
 
@@ -118,6 +120,10 @@ def open_index(where: str | Path) -> Store:
     Raises:
         TileIndexError: there is none, or it is damaged or of another format version.
     """
+    if is_milvus(where):
+        from ngcg_cli.search.milvus.store import MilvusIndex
+
+        return MilvusIndex.open(where)
     return TileIndex.open(where)
 
 
@@ -127,9 +133,17 @@ def create_index(where: str | Path, model: ModelStamp, *, wait: bool = False) ->
     Raises:
         TileIndexError: something is there already, or it cannot be written.
     """
+    if is_milvus(where):
+        from ngcg_cli.search.milvus.store import MilvusIndex
+
+        return MilvusIndex.create(where, model, wait=wait)
     return TileIndex.create(where, model, wait=wait)
 
 
 def index_exists(where: str | Path) -> bool:
     """Whether there is an index of that name (it may still turn out damaged when opened)."""
+    if is_milvus(where):
+        from ngcg_cli.search.milvus.store import MilvusIndex
+
+        return MilvusIndex.exists(where)
     return TileIndex.exists(where)

@@ -101,7 +101,7 @@ class Desk:
     """
 
     def __init__(
-        self, index: Path, model: str | None, device: str, precision: PrecisionChoice = "auto"
+        self, index: str | Path, model: str | None, device: str, precision: PrecisionChoice = "auto"
     ) -> None:
         self._index = index
         self._how = (model, device, precision)
@@ -148,9 +148,9 @@ class Desk:
         return found[0]
 
     def _stamp(self) -> tuple[int, ...]:
-        """What changes when the folder's manifest is replaced."""
+        """What changes when a folder's manifest is replaced; an index in Milvus looks by itself."""
         try:
-            found = (self._index / MANIFEST).stat()
+            found = (Path(self._index) / MANIFEST).stat()
         except OSError:
             return ()
         return (found.st_mtime_ns, found.st_size, found.st_ino)
