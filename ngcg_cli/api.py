@@ -98,7 +98,8 @@ class Places:
                 "2:cranes" weighs one.
             like, unlike: places as "LAT,LON", of which the indexed tile is meant; weighed likewise.
             filters: the fields of `ngcg_cli.search.Filters` (`bbox`, `near`, `areas`, `source`,
-                `after`, `before`), `exact`, `keep_overlaps`, `min_confidence` and `refine`.
+                `after`, `before`), `exact`, `keep_overlaps`, `min_confidence`,
+                `refine`, `rerank` (a model) and `depth`.
 
         Returns:
             The hits of a sentence in rank order; of several, a list of hits for each.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,40 @@ def test_a_calibrated_model_tells_its_confidence(ask: Ngcg, calibrated: None) ->
         assert row["confidence"] == pytest.approx(1 / (1 + np.exp(2 - 5 * row["score"])), abs=2e-3)
     floor = (rows[10]["confidence"] + rows[11]["confidence"]) / 2
     assert ask("a pond", "-k", "32", "--min-confidence", str(floor)).rows == rows[:11]
+
+
+def test_another_model_orders_the_best_hits_by_its_own_vectors(
+    ask: Ngcg, fake_backbone: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from ngcg_cli.datasets.images import read_image
+
+    other = tmp_path / "other"
+    shutil.copytree(fake_backbone, other)
+    weights = load_file(other / "model.safetensors")
+    changed = {name: 1.1 * weight for name, weight in weights.items()}
+    save_file(changed, other / "model.safetensors", {"format": "pt"})
+    candidates = ask("a pond", "-k", "6").rows
+    reranked = ask("a pond", "-k", "3", "--rerank", other, "--depth", "6").rows
+    encoder = load_encoder(str(other), "cpu")
+    question = encoder.encode_texts(["a pond"])[0]
+    scores = []
+    for row in candidates:
+        with rasterio.open(row["source"]) as dataset:
+            window = rasterio.windows.Window(*row["window"])
+            pixels = np.moveaxis(dataset.read(window=window), 0, -1)[..., :3]
+        Image.fromarray(pixels).save(tmp_path / "tile.png")
+        image = encoder.encode_images([read_image(tmp_path / "tile.png")])[0]
+        scores.append(float(image @ question))
+    assert [row["score"] for row in reranked] == pytest.approx(
+        sorted(scores, reverse=True)[:3], abs=1e-4
+    )
+    assert [row["rank"] for row in reranked] == [1, 2, 3]
+
+
+def test_a_place_cannot_be_asked_of_another_model(ask: Ngcg, fake_backbone: Path) -> None:
+    there = ask("a pond", "-k", "1").rows[0]
+    outcome = ask("--like", f"{there['lat']},{there['lon']}", "--rerank", fake_backbone)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "Leave --rerank away" in outcome.err

@@ -17,7 +17,7 @@ class _Index:
     """What `vectors` needs of an index: its dimension, and the tile at a place."""
 
     class model:
-        dim = 256
+        dim = 256  # of tiny
 
     def __init__(self, tiles: dict[tuple[float, float], np.ndarray]) -> None:
         self.tiles = tiles

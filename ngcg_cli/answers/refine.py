@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,14 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ngcg_cli.errors import RasterError
+from ngcg_cli.answers.looking import Rasters
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
-    from ngcg_cli.raster import Raster
     from ngcg_cli.search.hits import Hit
-
-logger = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.float32]
 
@@ -48,46 +44,22 @@ def refine(hits: Sequence[Hit], question: Vectors, encoder: Encoder) -> list[Hit
     Returns:
         The hits, best first by the mean of the tile's cosine and that of its best three windows.
     """
-
-    refined: list[Hit] = []
-    opened: dict[str, Raster | None] = {}
-    try:
-        for hit in hits:
-            if hit.source not in opened:
-                opened[hit.source] = None
-                opened[hit.source] = _open(hit.source)
-            raster = opened[hit.source]
-            refined.append(hit if raster is None else _refined(hit, question, encoder, raster))
-    finally:
-        for raster in opened.values():
-            if raster is not None:
-                raster.close()
+    with Rasters("not refined") as rasters:
+        refined = [_refined(hit, question, encoder, rasters) for hit in hits]
     order = sorted(refined, key=lambda hit: -hit.score)
     return [replace(hit, rank=rank) for rank, hit in enumerate(order, 1)]
 
 
-def _open(source: str) -> Raster | None:
-    from ngcg_cli.raster import Raster
-
-    try:
-        return Raster.open(source)
-    except RasterError as error:
-        logger.warning("not refined: %s", error)
-        return None
-
-
-def _refined(hit: Hit, question: Vectors, encoder: Encoder, raster: Raster) -> Hit:
+def _refined(hit: Hit, question: Vectors, encoder: Encoder, rasters: Rasters) -> Hit:
     from ngcg_cli.raster import Window
     from ngcg_cli.search.footprints import pieces
 
     tile = Window(*hit.window)
     if min(tile.width, tile.height) < _LEAST_SIDE:
         return hit
-    try:
-        # At twice the model's size, so that half a tile has the model's own.
-        image, _ = raster.read(tile, max_side=2 * encoder.image_size)
-    except RasterError as error:
-        logger.warning("not refined: %s", error)
+    # At twice the model's size, so that half a tile has the model's own.
+    image, raster = rasters.pixels(hit, 2 * encoder.image_size), rasters.of(hit)
+    if image is None or raster is None:
         return hit
     boxes = _boxes(*image.shape[:2])
     crops = [image[top : top + height, left : left + width] for left, top, width, height in boxes]

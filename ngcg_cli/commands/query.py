@@ -20,9 +20,11 @@ from ngcg_cli.commands.steering import (
     AfterOption,
     AreaOption,
     BeforeOption,
+    DepthOption,
     LikeOption,
     MinConfidenceOption,
     RefineOption,
+    RerankOption,
     SourceOption,
     SubtractOption,
     UnlikeOption,
@@ -117,6 +119,8 @@ def query(
     before: BeforeOption = None,
     min_confidence: MinConfidenceOption = None,
     refine: RefineOption = False,
+    rerank: RerankOption = None,
+    depth: DepthOption = 50,
     index: IndexOption = "ngcg-index",
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
@@ -173,6 +177,8 @@ def query(
         keep_overlaps=keep_overlaps,
         min_confidence=min_confidence,
         refine=refine,
+        rerank=rerank,
+        depth=depth,
     )
     lines = LineReader(sys.stdin.buffer) if text == "-" else None
     if image is not None:

@@ -79,3 +79,15 @@ RefineOption: TypeAlias = Annotated[
         help="Look at the hits' rasters again: a point, a smaller footprint and a new order.",
     ),
 ]
+RerankOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        metavar="NAME_OR_PATH",
+        help="Let another, larger model look at the best hits again, and order them.",
+    ),
+]
+DepthOption: TypeAlias = Annotated[
+    int,
+    typer.Option("--depth", metavar="N", min=1, help="How many hits --rerank looks at."),
+]

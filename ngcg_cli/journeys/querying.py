@@ -20,6 +20,7 @@ from ngcg_cli.journeys.questions import Part, Question, Vectors, vectors
 from ngcg_cli.search import Filters, Hit, open_index
 
 if TYPE_CHECKING:
+    from ngcg_cli.answers.rerank import Reranker
     from ngcg_cli.encoder.encoder import Encoder
     from ngcg_cli.encoder.precision import PrecisionChoice
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 _HOW = ("top", "exact", "keep_overlaps")
 # What is done after it.
 _AFTER = ("min_confidence", "refine")
+# Hits that another model looks at again, unless told.
+DEPTH = 50
 # Where even the best hit is less likely right than this, nothing that was asked for is there.
 NOTHING_HERE = 0.05
 
@@ -48,8 +51,9 @@ class Finder:
         device: where the model runs.
         precision: what the model computes in; `auto` is the index's own.
         asked: what the index's `search` takes (top, exact, keep_overlaps), the fields of
-            `search.Filters` (bbox, near, areas, source, after, before), `min_confidence` (0 to 1)
-            and `refine`. The methods take them too, for their own queries.
+            `search.Filters` (bbox, near, areas, source, after, before), `min_confidence` (0 to 1),
+            `refine`, `rerank` (a model's name or path) and its `depth`. The methods take them too,
+            for their own queries.
 
     Raises:
         TileIndexError: there is no index, or it was made with another model.
@@ -69,6 +73,7 @@ class Finder:
         self._precision = precision
         self._asked = asked
         self._told_of_nothing = False
+        self._rerankers: dict[str, Reranker] = {}
         refuse_other_name(model, self.index)
 
     @cached_property
@@ -103,13 +108,35 @@ class Finder:
         filters = {**self._asked, **asked}
         how = {name: filters.pop(name) for name in _HOW if name in filters}
         after = {name: filters.pop(name) for name in _AFTER if name in filters}
+        rerank, depth = filters.pop("rerank", None), filters.pop("depth", DEPTH)
+        top = how.get("top", 10)
+        if rerank is not None:
+            how["top"] = max(top, depth)
         asked_for = vectors(questions, self._encoder, self.index)
         found = self.index.search(asked_for, filters=Filters(**filters), **how)
         if not self._told_of_nothing and not all(found):
             self._told_of_nothing = True  # the filters are the same for the others
             logger.warning("%s", why_nothing(self.index, Filters(**filters)))
+        if rerank is not None and any(found):
+            found = self._reranked(rerank, questions, found, top)
         for question, vector, hits in zip(questions, asked_for, found, strict=True):
             yield Answer(question.name, self._looked_at(question, vector, hits, **after))
+
+    def _reranked(
+        self, model: str, questions: Sequence[Question], found: list[list[Hit]], top: int
+    ) -> list[list[Hit]]:
+        """The best `top` hits of each question by another model, which looks at all again."""
+        if model not in self._rerankers:
+            from ngcg_cli.answers.rerank import Reranker
+
+            self._rerankers[model] = Reranker(load_model(model, self._device))
+        reranker = self._rerankers[model]
+        tiles = len({(hit.source, hit.window) for hits in found for hit in hits})
+        logger.info("%s looks at %s tiles again", model, f"{tiles:,}")
+        asked = vectors(questions, reranker.encoder, None)
+        return [
+            reranker.order(hits, vector)[:top] for hits, vector in zip(found, asked, strict=True)
+        ]
 
     def _looked_at(
         self,

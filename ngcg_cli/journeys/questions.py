@@ -148,19 +148,19 @@ def steering_parts(
     )
 
 
-def vectors(questions: Sequence[Question], encoder: Encoder, index: Store) -> Vectors:
+def vectors(questions: Sequence[Question], encoder: Encoder, index: Store | None) -> Vectors:
     """The unit vectors (Q, dim) of questions; each text, photo and place is embedded once.
 
     Args:
         questions: at least one part each.
         encoder: the index's model.
-        index: where places are looked up.
+        index: where places are looked up; None where the encoder is another than its own.
 
     Raises:
         UsageError: no tile of the index lies at a place, or the parts of a question cancel out.
     """
     known = _embedded([part.what for question in questions for part in question.parts], encoder)
-    found = np.empty((len(questions), index.model.dim), np.float32)
+    found = np.empty((len(questions), encoder.dim), np.float32)
     for row, question in zip(found, questions, strict=True):
         first = question.parts[0]
         if len(question.parts) == 1 and first.weight > 0 and not isinstance(first.what, tuple):
@@ -199,9 +199,14 @@ def _key(what: str | npt.NDArray[np.uint8]) -> str | int:
     return what if isinstance(what, str) else id(what)
 
 
-def _at(part: Part, index: Store) -> Vectors:
+def _at(part: Part, index: Store | None) -> Vectors:
     """The tile whose centre is nearest to a place."""
     assert isinstance(part.what, tuple)
+    if index is None:
+        raise UsageError(
+            f"{part.name} is a place, which only the index's own model can ask for",
+            hint="Leave --rerank away, or --like and --unlike.",
+        )
     found = index.nearest(*part.what)
     if found is None or found[1] > _REACH_M:
         how_far = (
