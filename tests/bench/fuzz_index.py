@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -228,14 +229,17 @@ def use(random_: random.Random, folder: Path) -> str:
     return "read with damage" if index.damaged() else "read"
 
 
-def work(folder: Path, seed: int, numbers: range, told: Any) -> None:
+def work(folder: Path, seed: int, numbers: range, until: float, told: Any) -> None:
     """The child: tries inputs, and says before each which, after it what came of it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")  # of odd numbers
     sound = folder / "sound"
     outside = folder / "outside"
     keep = {p.name: p.read_bytes() for p in outside.iterdir()}
     for number in numbers:
+        if time.monotonic() > until:
+            return
         random_ = random.Random(seed * 1_000_000_007 + number)
         place = folder / "index"
         shutil.rmtree(place, ignore_errors=True)
@@ -270,6 +274,7 @@ def main() -> None:
     counts: Counter[tuple[str, str]] = Counter()
     found: list[str] = []
     began = time.monotonic()
+    until = began + 60 * args.minutes
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as name:
         folder = Path(name)
         make(folder / "sound")
@@ -277,11 +282,11 @@ def main() -> None:
         for victim in ("000001.npy", "000001.parquet", "thesis.npy"):
             (folder / "outside" / victim).write_text(victim)
         first, last = (args.only, args.only + 1) if args.only is not None else (0, args.inputs)
-        while first < last and time.monotonic() - began < 60 * args.minutes:
+        while first < last and time.monotonic() < until:
             reader, writer = multiprocessing.Pipe(duplex=False)
             part = range(first, min(first + 2000, last))
             child = multiprocessing.get_context("fork").Process(
-                target=work, args=(folder, args.seed, part, writer)
+                target=work, args=(folder, args.seed, part, until, writer)
             )
             child.start()
             writer.close()
