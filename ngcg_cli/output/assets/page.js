@@ -217,7 +217,7 @@
   }
 
   const fit = () => {
-    if (shown.layers.length) map.fitBounds(found.getBounds().pad(0.15), { animate: false });
+    if (shown.layers.length) map.fitBounds(found.getBounds().pad(live ? 0.02 : 0.15), { animate: false });
   };
 
   function overlay(url, bounds, layer, options) {
