@@ -13,11 +13,13 @@ import pytest
 import rasterio
 from raster_cases import generate
 from raster_files import noise, read_all, write
+from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 
 from ngcg_cli.errors import RasterError, UsageError
 from ngcg_cli.raster import Raster, TileSize, Window, drivers
 from ngcg_cli.raster.files import raster_files
+from ngcg_cli.raster.gdal import settings
 
 GEO = "<SRS>EPSG:32618</SRS><GeoTransform>500000,1,0,4650000,0,-1</GeoTransform>"
 
@@ -117,10 +119,64 @@ def test_a_vrt_with_code_bare_pixels_or_entities_is_not_read(tmp_path):
     assert read_all(str(path))[1] == 1
 
 
-def test_a_local_raster_asks_no_server(tmp_path):
-    asked = []
+PIPE = '<SourceFilename relativeToVRT="1">pipe.tif</SourceFilename>'
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        '<SourceFilename name="x">pipe.tif</SourceFilename>',
+        '<SourceFilename key="x">pipe.tif</SourceFilename>',
+        "<SourceFilename>pipe.tif<!-- a -->x</SourceFilename>",
+        "<SourceFilename>pipe.tif<![CDATA[x]]></SourceFilename>",
+        "<SourceFilename><x/>pipe.tif</SourceFilename>",
+        f"<?a >{PIPE}<?b ?>",
+        "<DEMPath>pipe.tif</DEMPath>",
+        '<Metadata><MDI key="X_DATASET">pipe.tif</MDI></Metadata>',
+        '<x:PixelFunctionCode xmlns:x="y">1/0</x:PixelFunctionCode>',
+        "<SourceSRS>pipe.tif</SourceSRS>",
+        "<SourceSRS>http://127.0.0.1:9/</SourceSRS>",
+        "<DEMSRS>ESRI::http://127.0.0.1:9/</DEMSRS>",
+        '<GCPList Projection="http://127.0.0.1:9/"/>',
+    ],
+)
+def test_a_vrt_cannot_hide_what_it_names(tmp_path, hidden):
+    write(tmp_path / "a.tif", noise(1, 64, 64))
+    os.mkfifo(tmp_path / "pipe.tif")
+    path = mosaic(tmp_path / "a.vrt", "a.tif", more=hidden)
+    with pytest.raises(RasterError, match=r"no plain file|holds code|in pieces|instruction"):
+        Raster.open(path)
+
+
+def test_a_vrt_may_describe_itself(tmp_path):
+    write(tmp_path / "a.tif", noise(1, 64, 64))
+    (tmp_path / "Area").mkdir()
+    more = (
+        '<Description>see http://127.0.0.1:9/</Description><!-- a --><Metadata domain="xml:XMP" '
+        'format="xml"><?xpacket begin=""?><x xmlns="http://a" y="http://b">http://c</x>'
+        '<?xpacket end="w"?></Metadata><Metadata><MDI key="URL">http://d</MDI>'
+        '<MDI key="AREA_OR_POINT">Area</MDI></Metadata><Metadata domain="d">'
+        "<MDI key='e'><![CDATA[<f>]]></MDI></Metadata>"
+    )
+    assert read_all(str(mosaic(tmp_path / "a.vrt", "a.tif", more=more)))[1] == 1
+
+
+def test_an_overview_that_is_not_there_is_one_line(tmp_path):
+    write(tmp_path / "a.tif", noise(1, 64, 64))
+    path = mosaic(tmp_path / "a.vrt", "a.tif")
+    gone = (
+        "<Overview><SourceFilename>gone.tif</SourceFilename><SourceBand>1</SourceBand></Overview>"
+    )
+    path.write_text(path.read_text().replace("<SimpleSource>", f"{gone}<SimpleSource>", 1))
+    with pytest.raises(RasterError, match="overview that it names cannot be opened"):
+        Raster.open(path)
+
+
+@contextlib.contextmanager
+def listening():
+    """A port on this machine, and the connections that were made to it."""
+    asked: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
 
         def listen() -> None:
             while True:
@@ -132,6 +188,35 @@ def test_a_local_raster_asks_no_server(tmp_path):
                 connection.close()
 
         threading.Thread(target=listen, daemon=True).start()
+        yield server.getsockname()[1], asked
+
+
+def test_a_crs_that_is_an_address_is_not_fetched(tmp_path):
+    write(tmp_path / "a.tif", noise(1, 64, 64))
+    place = "".join(
+        f"<{end}GeoTransform>0,1,0,0,0,1</{end}GeoTransform>"
+        for end in ("Src", "SrcInv", "Dst", "DstInv")
+    )
+    with listening() as (port, asked):
+        crs = f"<SourceSRS>http://127.0.0.1:{port}/</SourceSRS><TargetSRS>EPSG:4326</TargetSRS>"
+        (tmp_path / "a.vrt").write_text(
+            '<VRTDataset rasterXSize="64" rasterYSize="64" subClass="VRTWarpedDataset">'
+            f'{GEO}<VRTRasterBand dataType="Byte" band="1" subClass="VRTWarpedRasterBand"/>'
+            '<GDALWarpOptions><SourceDataset relativeToVRT="1">a.tif</SourceDataset><Transformer>'
+            f"<GenImgProjTransformer>{place}<ReprojectTransformer><ReprojectionTransformer>{crs}"
+            "</ReprojectionTransformer></ReprojectTransformer></GenImgProjTransformer></Transformer>"
+            '<BandList><BandMapping src="1" dst="1"/></BandList></GDALWarpOptions></VRTDataset>'
+        )
+        with pytest.raises(RasterError, match="no plain file"):
+            Raster.open(tmp_path / "a.vrt")
+        # Should one come through, or a format hold one that we know nothing of.
+        with pytest.raises(RasterioError), settings(str(tmp_path / "a.vrt")):
+            rasterio.open(tmp_path / "a.vrt")
+        assert not asked
+
+
+def test_a_local_raster_asks_no_server(tmp_path):
+    with listening() as (port, asked):
         path = write(tmp_path / "a.tif", noise(1, 64, 64))
         Path(f"{path}.aux.xml").write_text(
             '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
@@ -139,7 +224,6 @@ def test_a_local_raster_asks_no_server(tmp_path):
         )
         assert read_all(path, 16)[1] == 1
         assert asked == []
-        server.close()
 
 
 def test_more_drivers_by_name_and_only_for_this_process(tmp_path, monkeypatch):

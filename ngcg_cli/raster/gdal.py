@@ -34,8 +34,13 @@ OPTIONS: dict[str, int | str] = {
 }
 # What no environment may change: no code of a VRT is run, no memory is opened by its address.
 FORCED: dict[str, int | str] = {"GDAL_VRT_ENABLE_PYTHON": "NO", "GDAL_MEM_ENABLE_OPEN": "NO"}
-# For rasters on this file system: whatever in them names a web address gets nothing from there.
-LOCAL_OPTIONS = {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none"}
+# For rasters on this file system: whatever in them names a web address gets nothing from there. The
+# proxy is none: GDAL also fetches, past its file systems, a CRS that is given as an address.
+LOCAL_OPTIONS = {
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_HTTP_PROXY": "http://0.0.0.0:1",
+    "GDAL_HTTPS_PROXY": "http://0.0.0.0:1",
+}
 # A server is not asked for the list of a raster's neighbours: it may be long, or a web page.
 REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 

@@ -61,6 +61,22 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
     return dataset, _georeference(path, dataset)
 
 
+def coarsest_overview(dataset: Any) -> int:
+    """How many pixels a side become one in the coarsest overview; 1 without any.
+
+    Raises:
+        RasterError: an overview that is named is not there, or is empty.
+    """
+    try:
+        return max(dataset.overviews(1), default=1)
+    except ZeroDivisionError:
+        raise RasterError(
+            "an overview that it names cannot be opened",
+            where=dataset.name,
+            hint="Make them anew: gdaladdo -clean FILE, then gdaladdo FILE.",
+        ) from None
+
+
 def _refuse_undecodable(path: str) -> None:
     """GDAL is given names in UTF-8; one that holds other bytes cannot be told to it."""
     try:

@@ -24,7 +24,7 @@ from ngcg_cli.raster.acquired import acquired
 from ngcg_cli.raster.crop import write_crop
 from ngcg_cli.raster.footprint import Footprints, Georeference
 from ngcg_cli.raster.gdal import FAILURES, settings, telling
-from ngcg_cli.raster.opening import open_dataset
+from ngcg_cli.raster.opening import coarsest_overview, open_dataset
 from ngcg_cli.raster.sampling import lattice
 from ngcg_cli.raster.tiles import TileSize, Window
 
@@ -78,7 +78,7 @@ class Raster:
         self._colours, self._alpha = bands.choose_bands(self._tags)
         first = self._colours[0] - 1
         self._flags = set(dataset.mask_flag_enums[first])
-        self._shrink = max(dataset.overviews(1), default=1)
+        self._shrink = coarsest_overview(dataset)
         structure = [dataset.tags(band, ns="IMAGE_STRUCTURE") for band in (0, *self._colours)]
         self._inverted = any(tags.get("MINISWHITE") == "YES" for tags in structure)
         self._bits = [tags.get("NBITS", "8") for tags in structure[1:]]
@@ -220,7 +220,7 @@ class Raster:
     @property
     def coarsest(self) -> int:
         """How many of its pixels a pixel of its coarsest overview stands for, along a side."""
-        return max(self._dataset.overviews(1), default=1)
+        return self._shrink
 
     def _image(self, window: Window, max_side: int | None) -> tuple[NDArray[np.uint8], bands.Mask]:
         """A window as (h, w, 3), and which pixels hold data; of a palette, at a finer grain."""

@@ -21,9 +21,15 @@ _HEAD = 2**16
 MAX_BYTES = 512 * 2**20
 MAX_FILES = 1_000_000
 
-# Elements, attributes and keys whose value GDAL takes for something to open, whatever the case.
-_NAMES_FILE = re.compile(r"file|dataset|datasource|dem$|^input$", re.IGNORECASE)
+# Elements, attributes and keys whose value GDAL takes for a dataset to open, whatever the case.
+_NAMES_FILE = re.compile(r"file|dataset|datasource|dem(path)?$|^input$", re.IGNORECASE)
+# Of metadata, which may speak of files, GDAL follows these items alone.
+_FOLLOWED = frozenset(("overview_file", "x_dataset", "y_dataset"))
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
+# Anywhere else GDAL may still take a text for an address or a file, as where a CRS is due.
+_ADDRESS = re.compile(r"://|/vsi")
+# GDAL takes each for a text of its own, an XML library joins it to the text beside it.
+_SPLIT_TEXT = re.compile(rb"[^>\s]\s*<!\[CDATA\[|\]\]>\s*(?:[^<\s]|<!\[CDATA\[)")
 _HINT = "If you trust it, give --driver VRT."
 
 
@@ -68,8 +74,9 @@ def check_remote(path: str, xml: str) -> None:
     Raises:
         RasterError: it names something else.
     """
-    for value, relative in _values(path, xml.encode()):
-        if not relative or value.startswith("/") or _SCHEME.match(value) or "<" in value:
+    for value, relative, named in _values(path, xml.encode()):
+        elsewhere = not relative or value.startswith("/") or _SCHEME.match(value) or "<" in value
+        if elsewhere if named else _ADDRESS.search(value):
             raise _refused(path, f"it names {value[:200]!r}, which does not lie beside it")
 
 
@@ -85,30 +92,65 @@ def _parts(path: str) -> Iterator[str]:
             raise RasterError(f"cannot be read: {error.strerror}", where=path) from error
     if len(data) > MAX_BYTES:
         raise _refused(path, f"a VRT of over {MAX_BYTES // 2**20} MiB")
-    for value, _ in _values(path, data):
-        if value.startswith("/vsi") or "<" in value or _SCHEME.match(value):
+    for value, _, named in _values(path, data):
+        remote = value.startswith("/vsi") or "<" in value or _SCHEME.match(value)
+        if remote if named else _ADDRESS.search(value):
             raise _refused(path, f"it names {value[:200]!r}, which is no plain file")
         # Which folder GDAL starts from depends on an attribute: neither may hold a device or pipe.
         for start in (folder, os.getcwd()):
-            part = os.path.join(start, value)
-            if os.path.exists(part) and not stat.S_ISREG(os.stat(part).st_mode):
+            if not _is_plain(os.path.join(start, value), folders=not named):
                 raise _refused(path, f"it names {value[:200]!r}, which is no plain file")
-        yield os.path.join(folder, value)
+        if named:
+            yield os.path.join(folder, value)
 
 
-def _values(path: str, data: bytes) -> Iterator[tuple[str, bool]]:
-    """Each value that names something to open, and whether it is relative to the VRT."""
+def _is_plain(path: str, folders: bool) -> bool:
+    """Whether a file is a regular one, or is not there."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return True
+    return stat.S_ISREG(mode) or (folders and stat.S_ISDIR(mode))
+
+
+class _Tree(ElementTree.TreeBuilder):
+    """Keeps comments, which end a text for GDAL, and refuses what GDAL may take for elements."""
+
+    def __init__(self) -> None:
+        super().__init__(insert_comments=True, insert_pis=True)
+
+    def pi(self, target: str, text: str | None = None) -> object:
+        if set("<>") & set(text or ""):
+            raise ValueError("elements inside a processing instruction")
+        return super().pi(target, text)
+
+
+def _values(path: str, data: bytes) -> Iterator[tuple[str, bool, bool]]:
+    """Each text of a VRT once; whether it is relative to the VRT; whether it names a dataset.
+
+    Numbers, descriptions and metadata that GDAL does not follow are left out.
+    """
     if b"<!doctype" in data.lower():
         raise _refused(path, "a VRT with a document type, which may hide what it names")
+    if _SPLIT_TEXT.search(data):
+        raise _refused(path, "a VRT with a text in pieces, which may hide what it names")
     try:
-        root = ElementTree.fromstring(data)
+        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Tree()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise RasterError(
             f"no well-formed VRT: {error}", where=path, hint="Check it with gdalinfo."
         ) from error
-    for element in root.iter():
-        tag = element.tag.lower()
-        own = {name.lower(): value for name, value in element.attrib.items()}
+    seen = set()
+    todo = [root]
+    while todo:
+        element = todo.pop()
+        tag = _name(element)
+        # A description is shown; XML among the metadata, such as XMP, is handed on.
+        inner = [part for part in element if isinstance(part.tag, str)]  # no comments
+        if tag == "metadata":
+            inner = [part for part in inner if _name(part) == "mdi"]
+        todo += [part for part in inner if _name(part) != "description"]
+        own = {name.rpartition("}")[2].lower(): value for name, value in element.attrib.items()}
         if tag == "pixelfunctioncode" or own.get("subclass", "").lower() == "vrtrawrasterband":
             raise RasterError(
                 "is not read: it holds code, or takes any file for pixels",
@@ -116,15 +158,30 @@ def _values(path: str, data: bytes) -> Iterator[tuple[str, bool]]:
                 hint="If you trust it, write it out first: gdal_translate FILE OUT.tif.",
             )
         relative = own.get("relativetovrt", element.findtext("relativeToVRT", "0")).strip() == "1"
-        text = (element.text or "").strip()
-        key = own.get("name", own.get("key", tag))
-        # Of metadata, which may speak of files, GDAL follows one item alone.
-        names_file = key.upper() == "OVERVIEW_FILE" if tag == "mdi" else _NAMES_FILE.search(key)
-        if text and names_file:
-            yield text, relative
-        for name, value in own.items():
-            if _NAMES_FILE.search(name) and value.strip():
-                yield value.strip(), relative
+        key = own.get("name", own.get("key", "")).lower()
+        named = bool(_NAMES_FILE.search(tag) or _NAMES_FILE.search(key))
+        found = [(name, value) for name, value in own.items() if tag != "mdi"]
+        if tag != "mdi" or key in _FOLLOWED:
+            found += [(tag, text or "") for text in (element.text, *(x.tail for x in element))]
+        for name, value in found:
+            is_file = (named and name == tag) or bool(_NAMES_FILE.search(name))
+            one = (value.strip(), relative, is_file)
+            if one not in seen and not _is_number(one[0]):
+                seen.add(one)
+                yield one
+
+
+def _name(element: ElementTree.Element) -> str:
+    """GDAL knows no namespaces, and no case."""
+    return element.tag.rpartition("}")[2].lower()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "0")
+    except ValueError:
+        return False
+    return True
 
 
 def _refused(path: str, what: str) -> RasterError:
