@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ngcg_cli.api import Places, evaluate, open, to_geopandas, train
-    from ngcg_cli.encoder.checkpoint import load_encoder
+    from ngcg_cli.encoder.loading import open_encoder as load_encoder
     from ngcg_cli.errors import NgcgError
     from ngcg_cli.journeys.indexing import IndexReport
     from ngcg_cli.journeys.indexing import index_sources as index
@@ -31,7 +31,7 @@ _HOMES = {
     "index": ("ngcg_cli.journeys.indexing", "index_sources"),
     "open": ("ngcg_cli.api", "open"),
     "to_geopandas": ("ngcg_cli.api", "to_geopandas"),
-    "load_encoder": ("ngcg_cli.encoder.checkpoint", "load_encoder"),
+    "load_encoder": ("ngcg_cli.encoder.loading", "open_encoder"),
     "train": ("ngcg_cli.api", "train"),
     "evaluate": ("ngcg_cli.api", "evaluate"),
     "Places": ("ngcg_cli.api", "Places"),

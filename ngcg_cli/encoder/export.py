@@ -143,7 +143,8 @@ def compare(encoder: Encoder, folder: Path, precision: str) -> ExportReport:
         (encoder.encode_texts(_SAMPLES), exported.encode_texts(_SAMPLES)),
         (encoder.encode_images(images), exported.encode_images(images)),
     ]
-    text, image = (float((ours * theirs).sum(1).min()) for ours, theirs in pairs)
+    # Of unit vectors this is the cosine, and 1 also where both are zero.
+    text, image = (1 - float(((ours - theirs) ** 2).sum(1).max()) / 2 for ours, theirs in pairs)
     difference = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
     if not min(text, image) >= LEAST[precision]:
         raise ModelError(

@@ -46,9 +46,24 @@ class QueryPooling(nn.Module):
         """(B, L, dim) and a boolean (B, L) mask of real tokens to (B, dim)."""
         query = self.query.expand(hidden.shape[0], -1, -1)
         hidden = hidden.to(query.dtype)  # trained in float32 above a 16-bit base
+        if torch.compiler.is_exporting():
+            return self._written_out(query, hidden, mask)
         pooled, _ = self.attention(
             query, hidden, hidden, key_padding_mask=~mask, need_weights=False
         )
+        return pooled[:, 0]
+
+    def _written_out(self, query: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The same in plain operations: the exporter never ends on the module's split weights."""
+        attention, dim = self.attention, query.shape[-1]
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        parts = []
+        for number, tokens in enumerate((query, hidden, hidden)):
+            own = slice(number * dim, (number + 1) * dim)
+            heads = functional.linear(tokens, weight[own], bias[own])
+            parts.append(heads.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2))
+        seen = functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None, None])
+        pooled: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2))
         return pooled[:, 0]
 
 

@@ -25,7 +25,7 @@ Side = Literal["text", "image"]
 #: Bytes of a graph without its weights; those of gigabyte models take some megabytes.
 _GRAPH = 64 << 20
 #: Images that go through the graph together: their activations stay in the cache.
-CHUNK = 4
+CHUNK = 2
 
 
 @dataclass(frozen=True)
