@@ -36,7 +36,8 @@ def export(
     precision: Annotated[
         Literal["float32", "float16", "int8"],
         typer.Option(
-            "--precision", help="Of the stored weights; float16 halves them. int8 is not written yet."
+            "--precision",
+            help="Of the stored weights; float16 halves them. int8 is not written yet.",
         ),
     ] = "float32",
     as_json: JsonOption = False,

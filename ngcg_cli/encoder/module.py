@@ -62,7 +62,9 @@ class QueryPooling(nn.Module):
             own = slice(number * dim, (number + 1) * dim)
             heads = functional.linear(tokens, weight[own], bias[own])
             parts.append(heads.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2))
-        seen = functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None, None])
+        asked, keys, values = parts
+        real = mask[:, None, None]
+        seen = functional.scaled_dot_product_attention(asked, keys, values, attn_mask=real)
         pooled: Tensor = attention.out_proj(seen.transpose(1, 2).flatten(2))
         return pooled[:, 0]
 
