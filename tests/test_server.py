@@ -112,7 +112,7 @@ def test_the_api_is_described(client: TestClient) -> None:
         ("q=a&k=1e3", "whole number"),
         ("q=a&k=201", "to 200"),
         ("q=a&k=%C2%B2", "whole number"),
-        ("q=a&bbox=1,2,3", "not 4 numbers"),
+        ("q=a&bbox=1,2,3", "not 4 finite numbers"),
         ("q=a&bbox=1,2,3,nan", "finite"),
         ("q=a&bbox=1,50,2,40", "not on the globe"),
         ("q=a&near=1,2", "go together"),
@@ -169,7 +169,7 @@ def test_imagery_comes_from_the_rasters_of_the_index(client: TestClient, town: P
     ],
 )
 def test_there_is_no_such_image(client: TestClient, address: str) -> None:
-    assert client.get(address).status_code == 400
+    assert client.get(address).status_code == (414 if len(address) > 1000 else 400)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -299,6 +299,22 @@ def test_too_many_questions_are_told_to_wait(desk: Desk, monkeypatch: pytest.Mon
         for thread in asking:
             thread.join()
     assert sorted(statuses) == [200, 200, 503, 503, 503]
+
+
+def test_a_fault_of_the_servers_is_told_on_its_side(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(asked: object) -> None:
+        raise ValueError("secret")
+
+    monkeypatch.setattr(desk, "ask", broken)
+    monkeypatch.setattr("ngcg_cli.server.app.logger.parent.propagate", True)
+    app = application(desk, HOST)
+    client = TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False)
+    answer = client.get("/api/query?q=a")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "internal error, ValueError: secret" in caplog.text
 
 
 # --- an index that others write to ---------------------------------------------------------------

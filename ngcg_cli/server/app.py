@@ -21,7 +21,7 @@ from ngcg_cli.output.hits import as_geojson
 from ngcg_cli.output.page import asset, fill
 from ngcg_cli.plain import json_text
 from ngcg_cli.search import Filters
-from ngcg_cli.server.desk import Asked, Desk, numbers_of
+from ngcg_cli.server.desk import Asked, Desk, Refused, numbers_of
 from ngcg_cli.server.guarding import Guard
 from ngcg_cli.server.heat import heat
 from ngcg_cli.server.imagery import Imagery
@@ -152,7 +152,7 @@ class Service:
         asked = _asked(request)
         bounds = numbers_of(request.query_params.get("bounds", ""), 4)
         if not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
-            raise ValueError("bounds are left,bottom,right,top in metres")
+            raise Refused("bounds are left,bottom,right,top in metres")
 
         def drawn() -> bytes:
             return heat(*self._desk.scores(asked), bounds, HEAT_SIDE)
@@ -189,10 +189,11 @@ def application(desk: Desk, host: str) -> Guard:
         Route("/openapi.json", service.openapi),
     ]
     handlers: dict[Any, Any] = {
-        ValueError: lambda _, error: _trouble(400, str(error)),
+        Refused: lambda _, error: _trouble(400, str(error)),
         UsageError: lambda _, error: _trouble(400, str(error)),
         NgcgError: lambda _, error: _trouble(500, str(error)),
         Busy: lambda _, error: _trouble(503, "busy: ask again in a moment"),
+        Exception: _crashed,
         404: lambda _, error: _trouble(404, "no such address; see /openapi.json"),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), host)
@@ -202,37 +203,37 @@ def _asked(request: Request) -> Asked:
     """A request's question, checked.
 
     Raises:
-        ValueError, UsageError: a parameter is missing, unknown, given twice, or makes no sense.
+        Refused, UsageError: a parameter is missing, unknown, given twice, or makes no sense.
     """
     known = {"q", "k", "bbox", "near", "within", "bounds"}
     given: dict[str, str] = {}
     parts: list[Part] = []
     for name, value in request.query_params.multi_items():
         if len(value) > MAX_TEXT:
-            raise ValueError(f"{name[:20]} has more than {MAX_TEXT} characters")
+            raise Refused(f"{name[:20]} has more than {MAX_TEXT} characters")
         if name in STEERING:
             parts.append(_part(name, value))
         elif name not in known:
-            raise ValueError(f"unknown parameter {name[:100]!r}")
+            raise Refused(f"unknown parameter {name[:100]!r}")
         elif name in given:
-            raise ValueError(f"{name} is given twice")
+            raise Refused(f"{name} is given twice")
         else:
             given[name] = value
     text = given.get("q", "").strip()
     if text:
         parts.insert(0, Part(_text(text), text))
     if not parts:
-        raise ValueError("q is missing: what to look for")
+        raise Refused("q is missing: what to look for")
     if len(parts) > MAX_PARTS:
-        raise ValueError(f"more than {MAX_PARTS} parts of a question")
+        raise Refused(f"more than {MAX_PARTS} parts of a question")
     top = given.get("k", "10")
     if not (top.isascii() and top.isdigit() and len(top) < 6 and 1 <= int(top) <= MAX_HITS):
-        raise ValueError(f"k is not a whole number from 1 to {MAX_HITS}")
+        raise Refused(f"k is not a whole number from 1 to {MAX_HITS}")
     filters: dict[str, Any] = {}
     if "bbox" in given:
         filters["bbox"] = tuple(numbers_of(given["bbox"], 4))
     if ("near" in given) != ("within" in given):
-        raise ValueError("near and within go together")
+        raise Refused("near and within go together")
     if "near" in given:
         filters["near"] = (*numbers_of(given["near"], 2), *numbers_of(given["within"], 1))
     Filters(**filters)  # raises UsageError
@@ -246,19 +247,25 @@ def _part(name: str, value: str) -> Part:
         return place_part(value, sign)
     weight, what = weighed(value.strip())
     if not what:
-        raise ValueError(f"{name} says nothing")
+        raise Refused(f"{name} says nothing")
     return Part(_text(what), what, sign * weight)
 
 
 def _text(text: str) -> str:
     if "\0" in text:
-        raise ValueError("a NUL character")
+        raise Refused("a NUL character")
     return text
 
 
 def _json(value: Any) -> Response:
     headers = {"cache-control": "no-store"}
     return Response(json_text(value), media_type="application/json", headers=headers)
+
+
+def _crashed(request: Request, error: Exception) -> Response:
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    logger.error("%s: internal error, %s", request.url.path, told, exc_info=error)
+    return _trouble(500, "internal error; the server's log tells more")
 
 
 def _trouble(status: int, reason: str) -> Response:

@@ -15,6 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+MAX_PATH = 300
 MAX_TARGET = 8000
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -71,8 +72,9 @@ class Guard:
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
         if scope["method"] not in ("GET", "HEAD"):
             return 405, "only GET is answered"
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
-            return 414, f"an address of more than {MAX_TARGET} bytes"
+        path = len(scope.get("raw_path") or b"")
+        if path > MAX_PATH or path + len(scope["query_string"]) > MAX_TARGET:
+            return 414, f"an address of more than {MAX_PATH} and {MAX_TARGET} bytes"
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))

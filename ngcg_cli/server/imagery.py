@@ -14,7 +14,7 @@ from ngcg_cli.errors import RasterError
 from ngcg_cli.output.pictures import Pictures, encoded
 from ngcg_cli.raster.mercator import EDGE, unproject
 from ngcg_cli.search.extent import meets
-from ngcg_cli.server.desk import State
+from ngcg_cli.server.desk import Refused, State
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ class Imagery:
         """A tile of the usual scheme as WebP, transparent where no raster lies.
 
         Raises:
-            ValueError: there is no such tile.
+            Refused: there is no such tile.
         """
         if not (0 <= z <= MAX_ZOOM and 0 <= x < 2**z and 0 <= y < 2**z):
-            raise ValueError(f"no tile {z}/{x}/{y}")
+            raise Refused(f"no tile {z}/{x}/{y}")
         size = 2 * EDGE / 2**z
         left, top = x * size - EDGE, EDGE - y * size
         bounds = (left, top - size, left + size, top)
@@ -55,14 +55,14 @@ class Imagery:
         """A box of one source, metres of the map, as WebP.
 
         Raises:
-            ValueError: the index names no source of that number, or the box is none.
+            Refused: the index names no source of that number, or the box is none.
         """
         left, bottom, right, top = bounds
         reach = 3 * EDGE
         if not (-reach <= left < right <= reach and -EDGE <= bottom < top <= EDGE):
-            raise ValueError(f"no box of the map: {list(bounds)}")
+            raise Refused(f"no box of the map: {list(bounds)}")
         if number not in state.paths:
-            raise ValueError(f"no source {number}")
+            raise Refused(f"no source {number}")
         return self._kept(
             (state.revision, number, *bounds, side),
             lambda: self._drawn(state, [number], tuple(bounds), side),
