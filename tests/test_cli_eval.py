@@ -320,6 +320,19 @@ def test_places_against_an_index(ngcg, index, tmp_path):
     assert [row["error_m"] for row in table] == ["0.0", "0.0", "111.19", "111.19"]
 
 
+def test_places_against_an_index_of_which_tiles_are_damaged(ngcg, index, tmp_path):
+    places = tmp_path / "places.jsonl"
+    places.write_text('{"captions": ["many boats"], "lon": 10, "lat": 0}\n')
+    made = TileIndex.open(index)
+    (table,) = [block.tiles for block in made.blocks()]
+    vectors = next(made.blocks()).vectors
+    made.put(SourceRecord("b.tif", 1, 1, tile="100px", overlap=0.0, min_valid=0.5), table, vectors)
+    (index / "vectors" / "000002.npy").unlink()
+    status, out, err = ngcg("eval", places, "--index", index, "--json")
+    assert (status, json.loads(out)["queries"]) == (3, 1)
+    assert "tiles of b.tif" in err
+
+
 def test_places_need_an_index_of_the_same_model(ngcg, index, tmp_path, monkeypatch):
     places = tmp_path / "places.jsonl"
     places.write_text(json.dumps({"captions": ["a"], "lon": 0, "lat": 0}))

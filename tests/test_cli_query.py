@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_stdin_lines_that_are_not_utf8_are_named(ask: Ngcg) -> None:
     assert outcome.status == 3
     assert [hit["query"] for hit in outcome.rows] == ["a pond", "a harbour"]
     assert "line 2" in outcome.err
+
+
+def test_damaged_tiles_are_left_out_and_told(
+    ngcg: Ngcg, town: Path, fake_backbone: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(town / "index", tmp_path / "index")
+    (tmp_path / "index" / "vectors" / "000002.npy").unlink()
+    outcome = ngcg("query", "a pond", "-k", 99, "--index", "index", "--model", fake_backbone)
+    assert outcome.status == 3
+    assert {Path(hit["source"]).name for hit in outcome.rows} == {"a.tif"}
+    assert "b.tif (vectors/000002.npy is missing)" in outcome.err
 
 
 BOM = "\ufeff"

@@ -190,6 +190,7 @@ def evaluate(
         _print_table(outcome.report.figures)
     if outcome.unreadable:
         _name_unreadable(outcome.unreadable)
+    if outcome.unreadable or outcome.damaged:
         raise typer.Exit(3)
 
 

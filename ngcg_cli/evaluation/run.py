@@ -40,10 +40,17 @@ LoadModel = Callable[[Store | None], "Encoder"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A report, and the images that it had to do without (path to reason)."""
+    """A report, and what it had to do without.
+
+    Attributes:
+        report: the figures.
+        unreadable: images, path to reason.
+        damaged: sources of the index of which tiles are left out.
+    """
 
     report: Report
     unreadable: dict[Path, str]
+    damaged: frozenset[str] = frozenset()
 
 
 def evaluate(
@@ -197,7 +204,7 @@ def _places(
     vectors = embed_captions(encoder, texts, cache, progress.advance)
     progress.start("ranking", len(texts))
     report = places(rows, vectors, index, intervals=intervals, progress=progress.advance)
-    return _told(report, {}, encoder)
+    return replace(_told(report, {}, encoder), damaged=frozenset(index.damaged()))
 
 
 def _told(report: Report, unreadable: dict[Path, str], encoder: Encoder) -> Outcome:

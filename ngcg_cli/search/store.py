@@ -47,6 +47,9 @@ class Store(Protocol):
         One of which tiles are lost is told as one of which nothing is done, to be indexed anew.
         """
 
+    def damaged(self) -> set[str]:
+        """Paths of the sources of which tiles are left out: lost, or their files damaged."""
+
     def check_model(self, model: ModelStamp) -> None:
         """See that vectors of `model` may join or be compared; TileIndexError names both if not."""
 

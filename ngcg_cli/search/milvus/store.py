@@ -162,6 +162,10 @@ class MilvusIndex:
         """See that `model` is the one whose vectors are in the index."""
         agreement.check_model(self.path, self.model, model)
 
+    def damaged(self) -> set[str]:
+        """Paths of the sources of which a writer misses tiles."""
+        return set(self._lost)
+
     def check_precision(self, precision: str) -> None:
         """See that new vectors would be computed as those in the index were."""
         agreement.check_precision(self.path, self.model.precision, precision)
