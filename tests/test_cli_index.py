@@ -35,7 +35,8 @@ def test_index_adds_what_is_new_and_what_changed(
         {"path": str(sources / "a.tif"), "status": "indexed", "tiles": 16},
         {"path": str(sources / "deep" / "B.TIFF"), "status": "indexed", "tiles": 16},
     ]
-    assert first.err.count("\n") == 1  # the summary
+    warning, _ = first.err.splitlines()  # the other is the summary
+    assert "and 1 more: a tile is 32 x 32 of its pixels" in warning
 
     (again,) = ngcg("index", sources, "--json").rows
     assert [s["status"] for s in again["sources"]] == ["unchanged", "unchanged"]
@@ -226,7 +227,7 @@ def test_progress_is_drawn_only_on_a_terminal(
         def isatty(self) -> bool:
             return True
 
-    args = ["index", town / "a.tif", "--model", fake_backbone, "--tile", "16px", "--overlap", 0]
+    args = ["index", town / "a.tif", "--model", fake_backbone, "--tile", "64px", "--overlap", 0]
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     drawn = {}
@@ -235,6 +236,55 @@ def test_progress_is_drawn_only_on_a_terminal(
         assert ngcg(*args, "--index", name, *more).status == 0
         drawn[name] = sys.stderr.getvalue()
     assert "tiles/s" in drawn["bar"]
-    assert "64/64" in drawn["bar"]
+    assert "4/4" in drawn["bar"]
     assert "eta" in drawn["bar"]
     assert drawn["quiet"] == ""
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    ngcg: Ngcg, fake_backbone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "r"
+    write_raster(folder / "a.tif", 1)
+    write_raster(folder / "b.tif", 2)
+    (folder / "broken.tif").write_text("no raster")
+    for name in ("c.img", "map.png", "map.pgw", "holiday.jpg", "notes.txt"):
+        (folder / name).touch()
+    cut = ["--tile", "32px", "--overlap", 0, "--model", fake_backbone, "--device", "cpu"]
+    before = sorted(tmp_path.rglob("*"))
+    outcome = ngcg("index", folder, *cut, "--index", "i", "--dry-run", "--json")
+    assert outcome.status == 3
+    (report,) = outcome.rows
+    assert (report["sources"], report["tiles"]) == (2, 32)
+    assert list(report) == ["sources", "tiles", "seconds", "bytes"]
+    assert report["seconds"] > 0
+    assert 32 * 4 * 64 < report["bytes"] < 32 * 4 * 64 + 32 * 1000
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "passed over" in outcome.err
+    assert "c.img" in outcome.err
+    assert "map.png" in outcome.err
+    assert "holiday.jpg" not in outcome.err
+    # What is done is not counted again.
+    (folder / "broken.tif").unlink()
+    assert ngcg("index", folder / "a.tif", *cut, "--index", "i").status == 0
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")}
+    outcome = ngcg("index", folder, *cut, "--index", "i", "--dry-run")
+    assert outcome.status == 0
+    assert outcome.out.startswith("1 source to read, 16 tiles, about ")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")} == files
+
+
+def test_small_tiles_and_imagery_that_no_model_knows_are_told(
+    ngcg: Ngcg, fake_backbone: Path, tmp_path: Path
+) -> None:
+    from rasterio.transform import from_origin
+
+    coarse = from_origin(583_000.0, 4_507_000.0, 30, 30)
+    write_raster(tmp_path / "a.tif", 1, transform=coarse)
+    cut = ["--model", fake_backbone, "--device", "cpu"]
+    outcome = ngcg("index", "a.tif", *cut, "--tile", "32px")
+    assert outcome.status == 0
+    assert "a tile is 32 x 32 of its pixels" in outcome.err
+    assert "a pixel is 30 m of ground" in outcome.err
+    write_raster(tmp_path / "b.tif", 1)
+    assert "a tile is" not in ngcg("index", "b.tif", *cut, "--tile", "64px", "--index", "j").err

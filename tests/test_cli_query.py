@@ -20,7 +20,8 @@ def test_query_prints_ranked_hits_and_nothing_else(ask: Ngcg, town: Path) -> Non
     outcome = ask("a pond")
     assert (outcome.status, outcome.err) == (0, "")
     assert len(outcome.rows) == 10
-    fields = ["query", "rank", "score", "lon", "lat", "bbox", "source", "window", "confidence"]
+    fields = ["query", "rank", "score", "lon", "lat", "bbox", "source", "window"]
+    fields += ["tile_m", "confidence"]
     scores = []
     for rank, hit in enumerate(outcome.rows, 1):
         assert list(hit) == fields
@@ -29,6 +30,7 @@ def test_query_prints_ranked_hits_and_nothing_else(ask: Ngcg, town: Path) -> Non
         west, south, east, north = hit["bbox"]
         assert west < hit["lon"] < east
         assert south < hit["lat"] < north
+        assert hit["tile_m"] == pytest.approx(32, abs=0.1)
         scores.append(hit["score"])
     assert scores == sorted(scores, reverse=True)
 

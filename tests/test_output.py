@@ -41,6 +41,7 @@ def test_jsonl_is_one_object_a_line_with_the_promised_fields() -> None:
         "bbox": [10.0, 49.9, 10.1, 50.0],
         "source": "/data/a.tif",
         "window": [0, 224, 224, 100],
+        "tile_m": 8934.7,
         "confidence": None,
     }
     assert "-0.0" not in lines[0]
@@ -71,6 +72,7 @@ def test_csv_has_a_header_and_flat_fields_and_quotes() -> None:
             "row": "224",
             "width": "224",
             "height": "100",
+            "tile_m": "8934.7",
             "confidence": "",
             "point_lon": "",
             "point_lat": "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby, pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from ngcg_cli.errors import RasterError, UsageError
 from ngcg_cli.raster import TileSize, Window
-from ngcg_cli.raster.tiles import MAX_WINDOWS, Grid
+from ngcg_cli.raster.tiles import MAX_WINDOWS, Grid, Pyramid
 
 QUICK = settings(derandomize=True, max_examples=60, deadline=None)
 
@@ -109,3 +111,35 @@ def test_overlap_out_of_range_is_refused(overlap):
 def test_absurd_grid_is_refused_before_it_is_made():
     with pytest.raises(RasterError, match=f"{MAX_WINDOWS:,}"):
         Grid(2**40, 2**40, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("size", "gsd", "levels"),
+    [
+        ((4800, 4800), 1.0, [(100, 4096), (300, 441), (900, 49)]),
+        ((10_000, 10_000), 3.0, [(100, 17_689), (300, 2_025)]),  # 300 m are 100 pixels here
+        ((10_000, 10_000), 10.0, [(100, 17_689)]),  # a kilometre: there is no coarser one
+        ((2_000, 2_000), 0.5, [(200, 169), (600, 25)]),
+        ((100, 100), 1.0, [(100, 1)]),
+    ],
+)
+def test_auto_is_a_pyramid_of_at_most_a_seventh_more_tiles(size, gsd, levels):
+    auto, pixels = TileSize.parse("auto"), (gsd, gsd)
+    windows = Pyramid(*size, auto.pixels(pixels), auto.coarser(pixels), 0.25)
+    assert [(side, len(list(own))) for side, own in groupby(w.width for w in windows)] == levels
+    assert len(windows) <= 1.15 * levels[0][1]
+    assert windows[0] == Window(0, 0, levels[0][0], levels[0][0])
+    assert windows[-1] == list(windows)[-1]
+    for side, _ in levels:
+        own = [w for w in windows if w.width == side]
+        assert {w.column for w in own} == {w.row for w in own}
+        edges = sorted({w.column for w in own})
+        assert (edges[0], edges[-1] + side) == (0, size[0])
+        assert all(after - before <= side for before, after in pairwise(edges))
+    with pytest.raises(IndexError):
+        windows[len(windows)]
+
+
+def test_tiles_of_one_size_have_no_coarser_ones():
+    assert TileSize.parse("100m").coarser((0.5, 0.5)) == []
+    assert list(Pyramid(260, 150, (100, 100), [], 0.25)) == list(Grid(260, 150, (100, 100), 0.25))

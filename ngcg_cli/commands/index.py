@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,10 @@ from ngcg_cli.commands.options import (
 )
 from ngcg_cli.journeys import defaults
 from ngcg_cli.plain import json_text
+
+if TYPE_CHECKING:
+    from ngcg_cli.journeys.estimating import Estimate
+    from ngcg_cli.journeys.indexing import IndexReport
 
 
 def index(
@@ -35,7 +39,8 @@ def index(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Side of a tile: 224px, 100m on the ground, or auto: 100 m, at least 100 pixels.",
+            help="Side of a tile: 224px, 100m on the ground, or auto: 100 m, at least 100 pixels, "
+            "and some of 300 m and 900 m.",
             show_default="as before, auto for a new index",
         ),
     ] = None,
@@ -95,6 +100,12 @@ def index(
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Tiles embedded at once.")
     ] = defaults.BATCH,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say how many tiles, how long and how large, and write nothing."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Cut rasters into tiles and make them searchable.
@@ -107,35 +118,52 @@ def index(
       ngcg index region.tif
       ngcg index photos/ mosaic.vrt --tile 100m --index town-index
       ngcg index photos/ --prune
+      ngcg index photos/ --dry-run
     """
-    from ngcg_cli.journeys.indexing import index_sources
-    from ngcg_cli.output.indexing import log_summary
     from ngcg_cli.output.progress import LiveProgress
 
-    with _termination_interrupts(), LiveProgress("tiles") as progress:
-        report = index_sources(
-            sources,
-            index,
-            model=model,
-            tile=tile,
-            overlap=overlap,
-            min_valid=min_valid,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            block_tiles=block,
-            force=force,
-            prune=prune,
-            wait=wait,
-            drivers=driver or (),
-            progress=progress,
-        )
-    log_summary(report)
-    if as_json:
-        typer.echo(json_text(report.as_json()))
+    asked: dict[str, Any] = {
+        "model": model,
+        "tile": tile,
+        "overlap": overlap,
+        "min_valid": min_valid,
+        "device": device,
+        "precision": precision,
+        "batch_size": batch_size,
+        "force": force,
+        "drivers": driver or (),
+    }
+    report: IndexReport | Estimate
+    if dry_run:
+        from ngcg_cli.journeys.estimating import estimate
+        from ngcg_cli.output.indexing import estimate_text, log_passed_over
+
+        with LiveProgress("rasters") as progress:
+            report = estimate(sources, index, progress=progress, **asked)
+        log_passed_over(report.passed_over)
+        typer.echo(json_text(report.as_json()) if as_json else estimate_text(report))
+        partly, every = False, report.reports
+    else:
+        from ngcg_cli.journeys.indexing import index_sources
+        from ngcg_cli.output.indexing import log_summary
+
+        with _termination_interrupts(), LiveProgress("tiles") as progress:
+            report = index_sources(
+                sources,
+                index,
+                block_tiles=block,
+                prune=prune,
+                wait=wait,
+                progress=progress,
+                **asked,
+            )
+        log_summary(report)
+        if as_json:
+            typer.echo(json_text(report.as_json()))
+        partly, every = report.partly, report.sources
     failed = report.count("failed")
-    if failed or report.partly:
-        raise typer.Exit(1 if failed == len(report.sources) else 3)
+    if failed or partly:
+        raise typer.Exit(1 if failed == len(every) else 3)
 
 
 @contextlib.contextmanager

@@ -132,13 +132,13 @@ def index_sources(
         allow(drivers)
 
     def plan_for(index: Store | None) -> Plan:
-        cut = _settings(index, tile, overlap, min_valid)
+        cut = cut_settings(index, tile, overlap, min_valid)
         return make_plan(names, index, cut, force=force, prune=prune, progress=progress)
 
     with ExitStack() as stack:
         index = open_index(index_path) if index_exists(index_path) else None
         if index is None:
-            _refuse_foreign(index_path)
+            refuse_foreign(index_path)
         else:
             refuse_other_name(model, index)
             refuse_other_precision(precision, index)
@@ -165,7 +165,7 @@ def index_sources(
     return report
 
 
-def _refuse_foreign(folder: str) -> None:
+def refuse_foreign(folder: str) -> None:
     """Refuses a folder that holds other things than an index, before a byte is written to it."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         # What a creation cut short leaves behind is hidden, or the lock.
@@ -182,7 +182,7 @@ def _refuse_foreign(folder: str) -> None:
             )
 
 
-def _settings(
+def cut_settings(
     index: Store | None, tile: str | None, overlap: float | None, min_valid: float | None
 ) -> dict[str, Any]:
     """How to cut: as asked, else as the index's last source was cut, else by default."""

@@ -138,12 +138,14 @@ class Plan:
         jobs: the rasters to be read.
         renames: old path and new record of what was moved or merely touched.
         gone: paths to be dropped.
+        doubts: what speaks against reading rasters as asked, and which.
     """
 
     reports: list[SourceReport] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     renames: list[tuple[str, SourceRecord]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    doubts: dict[str, list[str]] = field(default_factory=dict)
 
     def close(self) -> None:
         """Closes the rasters that nobody has read."""
@@ -189,6 +191,9 @@ def make_plan(
     for record in wanted:
         record = replace(record, content=contents.get(record.path))
         _plan_one(plan, record, reports[record.path], known, earlier)
+    for doubt, (first, *others) in plan.doubts.items():
+        more = f" and {len(others):,} more" if others else ""
+        logger.warning("%s%s: %s", first, more, doubt)
     moved = {old for old, _ in plan.renames}
     plan.gone = sorted(gone - moved)
     return plan
@@ -212,12 +217,15 @@ def _plan_one(
             return
     try:
         raster = Raster.open(record.path)
-        windows = len(raster.grid(TileSize.parse(record.tile), record.overlap))
+        tile = TileSize.parse(record.tile)
+        windows = len(raster.grid(tile, record.overlap))
     except UsageError:
         raise
     except NgcgError as error:
         report.fail(error)
         return
+    for doubt in raster.doubts(tile):
+        plan.doubts.setdefault(doubt, []).append(record.path)
     record = replace(record, acquired=raster.acquired)
     job = Job(record, report, windows)
     if same is not None and same.windows == windows:

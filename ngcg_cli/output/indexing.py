@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from ngcg_cli.journeys.estimating import Estimate
 from ngcg_cli.journeys.indexing import IndexReport
 
 logger = logging.getLogger(__name__)
+
+# Of files that are passed over so many are named.
+_NAMED = 10
 
 
 def log_summary(report: IndexReport) -> None:
@@ -30,3 +34,23 @@ def log_summary(report: IndexReport) -> None:
         report.seconds,
         speed,
     )
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """What `ngcg index --dry-run` says on stdout."""
+    minutes = estimate.seconds / 60
+    told = f"{estimate.seconds:.0f} s" if minutes < 2 else f"{minutes:,.0f} min"
+    sources = "1 source" if estimate.sources == 1 else f"{estimate.sources:,} sources"
+    return (
+        f"{sources} to read, {estimate.tiles:,} tiles, about {told}, "
+        f"about {estimate.bytes / 1e6:,.1f} MB"
+    )
+
+
+def log_passed_over(paths: list[str]) -> None:
+    """Names files in the folders that hold rasters, but are not taken."""
+    if paths:
+        more = f" and {len(paths) - _NAMED:,} more" if len(paths) > _NAMED else ""
+        logger.warning(
+            "passed over, name them to index them: %s%s", ", ".join(paths[:_NAMED]), more
+        )

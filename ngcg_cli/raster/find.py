@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Iterator
 
 from ngcg_cli.errors import RasterError
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2")
+# What a folder is not searched for: other rasters; and pictures, where a side file places them.
+OTHERS = (".img", ".j2k", ".jpx", ".bil", ".bip", ".bsq", ".ecw", ".sid", ".nc", ".nc4", ".h5",
+          ".hdf", ".he5", ".grib", ".grb", ".grb2", ".mbtiles", ".asc", ".dem", ".ntf", ".nitf",
+          ".pix", ".mrf", ".zarr", ".safe", ".btf", ".gtiff", ".geotiff", ".cog")  # fmt: skip
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
 def find_rasters(source: str) -> list[str]:
@@ -25,7 +31,37 @@ def find_rasters(source: str) -> list[str]:
     """
     if not os.path.isdir(source):
         return [source]
-    found: list[str] = []
+    found = [path for path in _walk(source) if path.lower().endswith(SUFFIXES)]
+    if not found:
+        wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise RasterError(
+            f"the folder holds no raster ({wanted})",
+            where=source,
+            hint="Name a folder with rasters in it, or the file itself.",
+        )
+    return sorted(found)
+
+
+def passed_over(source: str) -> list[str]:
+    """Files of a folder that hold rasters by their names, but that `find_rasters` does not take."""
+    if not os.path.isdir(source):
+        return []
+    found = list(_walk(source))
+    stems = {os.path.splitext(path)[0] for path in found if path.lower().endswith("w")}
+    placed = {path.removesuffix(".aux.xml") for path in found if path.endswith(".aux.xml")}
+    return sorted(
+        path
+        for path in found
+        if path.lower().endswith(OTHERS)
+        or (
+            path.lower().endswith(PICTURES)
+            and (path in placed or os.path.splitext(path)[0] in stems)
+        )
+    )
+
+
+def _walk(source: str) -> Iterator[str]:
+    """The files of a folder and below it; each folder is entered once, dots are left out."""
     entered = {os.path.realpath(source)}
     for folder, subfolders, files in os.walk(source, followlinks=True, onerror=_tell):
         keep = []
@@ -35,19 +71,7 @@ def find_rasters(source: str) -> list[str]:
                 entered.add(real)
                 keep.append(name)
         subfolders[:] = keep
-        found += [
-            os.path.join(folder, name)
-            for name in files
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    if not found:
-        wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
-        raise RasterError(
-            f"the folder holds no raster ({wanted})",
-            where=source,
-            hint="Name a folder with rasters in it, or the file itself.",
-        )
-    return sorted(found)
+        yield from (os.path.join(folder, name) for name in files if not name.startswith("."))
 
 
 def refuse_special(path: str) -> None:

@@ -20,11 +20,11 @@ from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
-from ngcg_cli.raster.acquired import acquired
 from ngcg_cli.raster.crop import write_crop
 from ngcg_cli.raster.footprint import Footprints, Georeference
 from ngcg_cli.raster.gdal import FAILURES, settings, telling
-from ngcg_cli.raster.opening import coarsest_overview, open_dataset
+from ngcg_cli.raster.header import Fill, Header, doubts
+from ngcg_cli.raster.opening import open_dataset
 from ngcg_cli.raster.sampling import lattice
 from ngcg_cli.raster.tiles import TileSize, Window
 
@@ -35,8 +35,6 @@ SAMPLE_SIDE = 1024  # of the sample for the stretch and the meaning of alpha
 # A raster without overviews up to this size is sampled throughout; of a larger one, a lattice of
 # windows is read.
 SAMPLE_PIXELS = 4096 * 4096
-# Of a raster that declares nothing missing, this share of one extreme value is worth a word.
-MUCH_FILL = 0.1
 # A palette's indices cannot be averaged: they are read up to this many times finer, then
 # their colours are averaged.
 PALETTE_OVERSAMPLING = 4
@@ -73,26 +71,10 @@ class Raster:
         self.height: int = dataset.height
         self.gsd = georeference.gsd(self.width, self.height)
         self._dataset = dataset
-        # Asked for now, once: GDAL tells of a failure once only, and the reading must hear of it.
-        self._tags = [tag.name for tag in dataset.colorinterp]
-        self._colours, self._alpha = bands.choose_bands(self._tags)
-        first = self._colours[0] - 1
-        self._flags = set(dataset.mask_flag_enums[first])
-        self._shrink = coarsest_overview(dataset)
-        structure = [dataset.tags(band, ns="IMAGE_STRUCTURE") for band in (0, *self._colours)]
-        self._inverted = any(tags.get("MINISWHITE") == "YES" for tags in structure)
-        self._bits = [tags.get("NBITS", "8") for tags in structure[1:]]
-        types = [dataset.dtypes[band - 1] for band in self._colours]
-        self._mixed = len(set(types)) > 1
-        self._type = np.result_type(*types).name if self._mixed else types[0]
-        self._eight_bit = set(types) == {"uint8"} and set(self._bits) == {"8"}
-        self._nodata = [dataset.nodatavals[band - 1] for band in self._colours]
-        domains = [dataset.tags(ns=ns) for ns in (None, "IMAGERY", "EXIF")]
-        self.acquired = acquired(path, domains)
-        self._pages = len(dataset.subdatasets)
-        self._fills: dict[float, int] = {}
-        self._looked = 0
-        # Some of these look into the parts of a mosaic, and keep to themselves what they find.
+        self._header = Header(path, dataset)
+        self.acquired = self._header.acquired
+        self._fill = Fill(self._header)
+        # What the header asks may look into the parts of a mosaic, and keep quiet on what is amiss.
         self._spoiled = bool(dataset.driver == "VRT" or isinstance(dataset, WarpedVRT))
         self._georeference = georeference
         self._resources = ExitStack()
@@ -131,30 +113,26 @@ class Raster:
 
         Fill is counted in the windows that were read so far.
         """
-        told = []
-        if self._pages > 1:
-            told.append(
-                f"of its {self._pages} pages the first is read; name another as "
-                f"GTIFF_DIR:2:{self.path}"
-            )
-        value, count = max(self._fills.items(), key=lambda item: item[1], default=(0, 0))
-        if count > MUCH_FILL * self._looked:
-            told.append(
-                f"{count / self._looked:.0%} of its pixels are {value:g} in every band, which is "
-                "not declared as nodata; if there is no picture there, declare it: "
-                f"gdal_edit.py -a_nodata {value:g} FILE"
-            )
-        return told
+        pages, fill = self._header.pages, self._fill.told()
+        told = f"of its {pages} pages the first is read; name another as GTIFF_DIR:2:{self.path}"
+        return ([told] if pages > 1 else []) + ([fill] if fill else [])
 
-    def grid(self, tile: TileSize, overlap: float = 0.0) -> tiles.Grid:
+    def doubts(self, tile: TileSize) -> list[str]:
+        """What speaks against tiles of this size, or against this imagery, before it is read."""
+        return doubts((self.width, self.height), self.gsd, tile)
+
+    def grid(self, tile: TileSize, overlap: float = 0.0) -> Sequence[Window]:
         """The windows of `tile` size that cover the raster, row by row; see `tiles.Grid`.
+
+        Of `auto`, those of coarser tiles follow; see `tiles.Pyramid`.
 
         Raises:
             UsageError: `overlap` is out of range.
             RasterError: a tile is smaller than a pixel, or there would be too many.
         """
         try:
-            return tiles.Grid(self.width, self.height, tile.pixels(self.gsd), overlap)
+            finest, coarser = tile.pixels(self.gsd), tile.coarser(self.gsd)
+            return tiles.Pyramid(self.width, self.height, finest, coarser, overlap)
         except RasterError as error:
             raise RasterError(error.what, where=self.path, hint=error.hint) from None
 
@@ -180,7 +158,7 @@ class Raster:
                 dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
                 for row in rows
                 for column in columns
-                for band in self._colours
+                for band in self._header.colours
             )
         return False  # reading tells what is wrong
 
@@ -220,7 +198,7 @@ class Raster:
     @property
     def coarsest(self) -> int:
         """How many of its pixels a pixel of its coarsest overview stands for, along a side."""
-        return self._shrink
+        return self._header.shrink
 
     def _image(self, window: Window, max_side: int | None) -> tuple[NDArray[np.uint8], bands.Mask]:
         """A window as (h, w, 3), and which pixels hold data; of a palette, at a finer grain."""
@@ -233,9 +211,9 @@ class Raster:
             if plan.table is not None:
                 return self._palette_image(window, shape, plan, plan.table)
             values, valid = self._values(plan, window, shape, Resampling.average)
-            self._tell_fill(values, valid)
+            self._fill.add(values)
             channels = values if plan.ranges is None else bands.stretch(values, plan.ranges)
-            if self._inverted:
+            if self._header.inverted:
                 channels = 255 - channels
             return bands.compose(channels, valid), valid
 
@@ -278,16 +256,16 @@ class Raster:
 
     @cached_property
     def _plan(self) -> _Plan:
-        colours, alpha = self._colours, self._alpha
+        colours, alpha = self._header.colours, self._header.alpha
         if alpha is not None:
             opacity = self._sampled(partial(self._band, alpha))
             alpha = alpha if bands.is_opacity(np.concatenate(opacity, axis=None)) else None
-        if self._tags[colours[0] - 1] == "palette":
+        if self._header.tags[colours[0] - 1] == "palette":
             with self._fresh() as dataset:
                 table = bands.palette_table(dataset.colormap(colours[0]))
             return _Plan(colours, alpha, table=table)
         plan = _Plan(colours, alpha)
-        return plan if self._eight_bit else replace(plan, ranges=self._ranges(plan))
+        return plan if self._header.eight_bit else replace(plan, ranges=self._ranges(plan))
 
     def _ranges(self, plan: _Plan) -> tuple[tuple[float, float], ...]:
         """What becomes black and white in each colour band."""
@@ -296,7 +274,7 @@ class Raster:
             values, valid = self._values(plan, window, shape, Resampling.nearest)
             return [
                 band[valid & bands.holds_data(band[None], [missing])]
-                for band, missing in zip(values, self._nodata, strict=True)
+                for band, missing in zip(values, self._header.nodata, strict=True)
             ]
 
         parts = self._sampled(held)
@@ -313,7 +291,7 @@ class Raster:
         unreadable ones are left out: one bad block does not make the others unreadable.
         """
         whole = Window(0, 0, self.width, self.height)
-        if self.width * self.height <= SAMPLE_PIXELS * self._shrink**2:
+        if self.width * self.height <= SAMPLE_PIXELS * self._header.shrink**2:
             with suppress(*FAILURES):
                 return [read(whole, _shape(whole, SAMPLE_SIDE))]
         parts, failure = [], None
@@ -330,26 +308,29 @@ class Raster:
         self, plan: _Plan, window: Window, shape: tuple[int, int], resampling: Resampling
     ) -> tuple[bands.Values, bands.Mask]:
         """Colour bands (1 or 3, h, w) as they are stored, and which pixels hold data (h, w)."""
-        if self._type.startswith("complex"):
+        if self._header.kind.startswith("complex"):
             resampling = Resampling.nearest  # GDAL does not average complex numbers.
         area, count = _area(window), len(plan.colours)
-        stored = np.empty((count, *shape), self._type)
+        stored = np.empty((count, *shape), self._header.kind)
         with self._fresh() as dataset:
-            if self._mixed:
+            if self._header.mixed:
                 for band, out in zip(plan.colours, stored, strict=True):
                     dataset.read(band, window=area, out=out, resampling=resampling)
             else:
                 dataset.read(list(plan.colours), window=area, out=stored, resampling=resampling)
         values = bands.magnitude(stored)
-        valid = bands.holds_data(values, self._nodata)
+        valid = bands.holds_data(values, self._header.nodata)
         # Masks are picked, not averaged: the fraction stays true, and a pixel that is picked as
         # valid lies in the cell that the colours were averaged over.
         if plan.alpha is not None:
             valid &= self._band(plan.alpha, window, shape) > 0
         # A nodata value for all bands together (NODATA_VALUES) is a mask of the dataset.
-        together = {MaskFlags.per_dataset, MaskFlags.nodata} <= self._flags
-        if together or not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & self._flags:
-            own = plan.colours[:1] if MaskFlags.per_dataset in self._flags else plan.colours
+        together = {MaskFlags.per_dataset, MaskFlags.nodata} <= self._header.flags
+        if (
+            together
+            or not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & self._header.flags
+        ):
+            own = plan.colours[:1] if MaskFlags.per_dataset in self._header.flags else plan.colours
             with self._fresh() as dataset:
                 masks = dataset.read_masks(list(own), window=area, out_shape=(len(own), *shape))
             valid &= (masks > 0).any(axis=0)
@@ -375,18 +356,6 @@ class Raster:
         except FAILURES:
             self._spoiled = True
             raise
-
-    def _tell_fill(self, values: bands.Values, valid: bands.Mask) -> None:
-        """Counts the pixels that look like fill: all bands 0, the greatest of their type, -9999."""
-        declared = any(missing is not None for missing in self._nodata)
-        if declared or MaskFlags.all_valid not in self._flags or self._bits[0] == "1":
-            return
-        kind = values.dtype
-        most = np.iinfo(kind).max if np.issubdtype(kind, np.integer) else np.inf
-        self._looked += valid.size
-        for fill in (0, most, -9999, -32768):
-            same = (values == fill).all(axis=0)
-            self._fills[fill] = self._fills.get(fill, 0) + int(same.sum())
 
 
 def _blocks(start: int, size: int, block: int) -> range:

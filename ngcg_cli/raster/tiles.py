@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, NamedTuple, overload
 
@@ -14,11 +14,12 @@ from ngcg_cli.errors import RasterError, UsageError
 MAX_WINDOWS = 2_000_000
 MAX_OVERLAP = 0.9
 
-#: What `auto` stands for: what people ask for lies within so many metres, and of a tile of fewer
-#: pixels there is little to see (measured, see docs/tiny.md). An index remembers the word: who
-#: changes these changes its format.
-AUTO_METRES = 100.0
+#: What `auto` stands for: what people ask for lies within so many metres, or three or nine times
+#: as many, and of a tile of fewer pixels there is little to see (measured, see docs/tiny.md).
+AUTO_METRES = (100.0, 300.0, 900.0)
 AUTO_PIXELS = 100
+#: All coarser tiles together are at most this share of the finest ones.
+AUTO_MORE = 0.15
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(px|m)\s*", re.IGNORECASE | re.ASCII)
 
@@ -39,7 +40,8 @@ class TileSize:
     Attributes:
         value: of the side.
         unit: of the value.
-        least: pixels that a side in metres has at least; `auto` is 100 m with this.
+        least: pixels that a side in metres has at least; `auto` is 100 m with this, and coarser
+            tiles besides.
     """
 
     value: float
@@ -53,13 +55,14 @@ class TileSize:
 
     @classmethod
     def parse(cls, text: str) -> TileSize:
-        """Read "224px", "100m", or "auto": 100 m on the ground, and at least 100 pixels.
+        """Read "224px", "100m", or "auto": 100 m on the ground, and at least 100 pixels; and tiles
+        of 300 m and 900 m besides.
 
         Raises:
             UsageError: no unit, an unknown one, no positive number, or part of a pixel.
         """
         if text.strip().lower() == "auto":
-            return cls(AUTO_METRES, "m", AUTO_PIXELS)
+            return cls(AUTO_METRES[0], "m", AUTO_PIXELS)
         match = _SIZE.fullmatch(text)
         if match is None:
             raise _bad_size(text)
@@ -78,6 +81,8 @@ class TileSize:
     def pixels(self, gsd: tuple[float, float]) -> tuple[int, int]:
         """Width and height in pixels, where a pixel is `gsd` metres wide and high.
 
+        Of `auto`, those of the finest tiles.
+
         Raises:
             RasterError: the tile is smaller than a pixel.
         """
@@ -93,6 +98,16 @@ class TileSize:
                 hint="Give a larger tile, or one in pixels such as --tile 224px.",
             )
         return round(self.value / gsd[0]), round(self.value / gsd[1])
+
+    def coarser(self, gsd: tuple[float, float]) -> list[tuple[int, int]]:
+        """Sizes in pixels of the coarser tiles of `auto`, finest first; none of others."""
+        if not self.least:
+            return []
+        sizes = [replace(self, value=metres).pixels(gsd) for metres in AUTO_METRES]
+        # Of coarse imagery several sizes come out as the least number of pixels.
+        return [
+            size for size, finer in zip(sizes[1:], sizes, strict=False) if min(size) > max(finer)
+        ]
 
 
 def _bad_size(text: str) -> UsageError:
@@ -153,6 +168,54 @@ class Grid(Sequence[Window]):
         left = self._lefts[column] if column < len(self._lefts) else self._last.column
         top = self._tops[row] if row < len(self._tops) else self._last.row
         return Window(left, top, self._width, self._height)
+
+
+class Pyramid(Sequence[Window]):
+    """Windows of several sizes that each cover a raster: those of the finest first.
+
+    A coarser size is taken only as far as all of them together add at most `AUTO_MORE` to the
+    number of the finest; its windows overlap less where that makes it fit.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        finest: tuple[int, int],
+        coarser: Sequence[tuple[int, int]],
+        overlap: float = 0.0,
+    ) -> None:
+        self._grids = [Grid(width, height, finest, overlap)]
+        left = int(AUTO_MORE * len(self._grids[0]))
+        for size in coarser:
+            if size[0] >= 2 * width or size[1] >= 2 * height:
+                break  # no more than the one before would show
+            for share in sorted({overlap, min(overlap, 0.1), 0.0}, reverse=True):
+                grid = Grid(width, height, size, share)
+                if len(grid) <= left:
+                    self._grids.append(grid)
+                    left -= len(grid)
+                    break
+
+    def __len__(self) -> int:
+        return sum(map(len, self._grids))
+
+    @overload
+    def __getitem__(self, place: int) -> Window: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Window]: ...
+
+    def __getitem__(self, place: int | slice) -> Window | list[Window]:
+        """The window at a place, or a list of those of a slice."""
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        at = place + len(self) if place < 0 else place
+        for grid in self._grids:
+            if 0 <= at < len(grid):
+                return grid[at]
+            at -= len(grid)
+        raise IndexError(f"window {place} of {len(self)}")
 
 
 def _steps(size: int, tile: int, overlap: float) -> tuple[range, int]:

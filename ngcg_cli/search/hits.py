@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ngcg_cli.search.extent import Mask
 from ngcg_cli.search.filters import HALFWAY_ROUND, Filters, geodesic
-from ngcg_cli.search.footprints import Polygon, areas, geojson_geometry, pieces
+from ngcg_cli.search.footprints import Polygon, areas, geojson_geometry, pieces, square_side
 from ngcg_cli.search.overlap import distinct
 from ngcg_cli.search.ranker import Ranker
 from ngcg_cli.search.snapshot import Snapshot
@@ -66,9 +66,15 @@ class Hit:
             "bbox": [degrees(value) for value in self.bbox],
             "source": self.source,
             "window": [int(value) for value in self.window],
+            "tile_m": round(self.tile_m, 1),
             "confidence": None if chance is None else round(float(chance), 4),
         }
         return record if point is None else {**record, "point": [degrees(x) for x in point]}
+
+    @property
+    def tile_m(self) -> float:
+        """Side of a square of the tile's area on the ground, metres."""
+        return square_side(self.footprint)
 
     @property
     def __geo_interface__(self) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def _measure(
 ) -> dict[str, Any]:
     index = ["--index", str(out / f"index-{tile}-{overlap:g}")]
     cut = ["--tile", tile, "--overlap", str(overlap), "--model", model]
-    made = _run("index", str(region), *index, *cut, "--json", "-q")
-    found = _run("eval", str(captions), "--protocol", "places", *index, "--json", "-q")
+    made = run_ngcg("index", str(region), *index, *cut, "--json", "-q")
+    found = run_ngcg("eval", str(captions), "--protocol", "places", *index, "--json", "-q")
     return {
         "tile": tile,
         "overlap": overlap,
@@ -59,7 +59,7 @@ def _measure(
     }
 
 
-def _run(*args: str) -> dict[str, Any]:
+def run_ngcg(*args: str) -> dict[str, Any]:
     done = subprocess.run([*NGCG, *args], check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -97,7 +97,7 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _metres(tile: str) -> float:
-    return float(tile.removesuffix("m"))
+    return 100.0 if tile == "auto" else float(tile.removesuffix("m"))
 
 
 if __name__ == "__main__":
