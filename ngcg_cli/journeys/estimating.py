@@ -127,14 +127,11 @@ def _embedding(encoder: Encoder, batch_size: int) -> float:
     """Seconds a tile, by a few batches of grey ones; the first, which warms up, does not count."""
     from ngcg_cli.encoder.streams import encode_batches, share
 
-    streams, size = share(encoder.device, batch_size)
+    streams, size = share(encoder.engine.streams(), batch_size)
     side = encoder.image_size
     batch = [encoder.resized(np.full((side, side, 3), 128, np.uint8))] * size
-    ended = [
-        time.monotonic()
-        for _ in encode_batches(
-            encoder.encode_batch, [(0, batch)] * (1 + _TRIED) * streams, streams
-        )
-    ]
+    batches = [(0, batch)] * (1 + _TRIED) * streams
+    embedded = encode_batches(encoder.encode_batch, batches, streams, encoder.engine.enter_stream)
+    ended = [time.monotonic() for _ in embedded]
     counted = ended[streams - 1 :]
     return (counted[-1] - counted[0]) / (size * max(1, len(counted) - 1))
