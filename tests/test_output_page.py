@@ -68,8 +68,12 @@ def hits_of(path: Path, *windows: tuple[int, int, int, int]) -> list[Hit]:
             lat=float(found.lat[rank - 1]),
             bbox=tuple(found.bbox[rank - 1].tolist()),
             footprint=[
-                (found.bbox[rank - 1][i], found.bbox[rank - 1][j])
-                for i, j in ((0, 1), (2, 1), (2, 3), (0, 3), (0, 1))
+                [
+                    [
+                        (found.bbox[rank - 1][i], found.bbox[rank - 1][j])
+                        for i, j in ((0, 1), (2, 1), (2, 3), (0, 3), (0, 1))
+                    ]
+                ]
             ],
         )
         for rank, window in enumerate(windows, 1)
