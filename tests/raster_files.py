@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +47,22 @@ def noise(*shape: int, dtype=np.uint8, low=1, high=250, seed=0) -> np.ndarray:
 def read_all(path: str, max_side: int | None = None) -> tuple[np.ndarray, float]:
     with Raster.open(path) as raster:
         return raster.read(Window(0, 0, raster.width, raster.height), max_side)
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[int, list[socket.socket]]]:
+    """A port on this machine, and the connections that were made to it."""
+    asked: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def listen() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                asked.append(connection)
+                connection.close()
+
+        threading.Thread(target=listen, daemon=True).start()
+        yield server.getsockname()[1], asked

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from raster_cases import generate
-from raster_files import noise, read_all, write
+from raster_files import listening, noise, read_all, write
 from rasterio.errors import RasterioError
 from rasterio.transform import from_origin
 
@@ -170,25 +168,6 @@ def test_an_overview_that_is_not_there_is_one_line(tmp_path):
     path.write_text(path.read_text().replace("<SimpleSource>", f"{gone}<SimpleSource>", 1))
     with pytest.raises(RasterError, match="overview that it names cannot be opened"):
         Raster.open(path)
-
-
-@contextlib.contextmanager
-def listening():
-    """A port on this machine, and the connections that were made to it."""
-    asked: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def listen() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                asked.append(connection)
-                connection.close()
-
-        threading.Thread(target=listen, daemon=True).start()
-        yield server.getsockname()[1], asked
 
 
 def test_a_crs_that_is_an_address_is_not_fetched(tmp_path):

@@ -46,9 +46,11 @@ class Rasters:
         """The open raster of a hit; None, and told, where it cannot be opened."""
         if hit.source not in self._opened:
             from ngcg_cli.raster import Raster
+            from ngcg_cli.raster.servers import require
 
             self._opened[hit.source] = None
             try:
+                require(hit.source)
                 self._opened[hit.source] = self._stack.enter_context(Raster.open(hit.source))
             except RasterError as error:
                 logger.warning("%s: %s", self._why, error)

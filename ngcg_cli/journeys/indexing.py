@@ -159,6 +159,7 @@ def index_sources(
         report.sources = plan.reports
         report.model = index.model.name if index is not None else model_name(model or BUNDLED)
         if index is not None:
+            trust.remember_servers(index.path, (each.path for each in plan.reports))
             _work(plan, index, encoder, batch_size, block_tiles, progress, report)
             report.dim, report.tiles = index.model.dim, index.tile_count
     report.seconds = round(time.monotonic() - began, 3)

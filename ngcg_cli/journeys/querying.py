@@ -13,6 +13,7 @@ import numpy as np
 
 from ngcg_cli.answers.confidence import Calibration, with_confidence
 from ngcg_cli.errors import UsageError
+from ngcg_cli.journeys import trust
 from ngcg_cli.journeys.calibration import load_calibration
 from ngcg_cli.journeys.model import load_model, refuse_other_name
 from ngcg_cli.journeys.nothing import why_nothing
@@ -75,6 +76,7 @@ class Finder:
         self._told_of_nothing = False
         self._rerankers: dict[str, Reranker] = {}
         refuse_other_name(model, self.index)
+        trust.allow_servers(index)
 
     @cached_property
     def _calibration(self) -> Calibration | None:

@@ -1,8 +1,10 @@
-"""Which models an index may have loaded for it without being asked.
+"""Which models and servers an index may have used for it without being asked.
 
-An index names its model, and an index may come from anywhere. So what it names is loaded unasked
-only if it is bundled, or if this user has used that very index with that model before. That is
-remembered outside of any index, in the user's state folder: a small file for each index.
+An index names its model and its rasters, and an index may come from anywhere. So a model that it
+names is loaded unasked only if it is bundled, or if this user has used that very index with that
+model before; and a server that it names is asked for pictures only if this user has put rasters of
+that server into that very index. That is remembered outside of any index, in the user's state
+folder: a small file for each index.
 """
 
 from __future__ import annotations
@@ -13,9 +15,8 @@ import logging
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ngcg_cli.errors import ModelError
 from ngcg_cli.search.milvus.name import is_milvus, parse
@@ -28,17 +29,39 @@ def remember(index: str | Path, model: str) -> None:
 
     Where the home cannot be written, nothing is noted: `--model` must then be given every time.
     """
+    if not _is_bundled(model):
+        _note(index, "models", [model])
+
+
+def remember_servers(index: str | Path, paths: Iterable[str]) -> None:
+    """Notes the servers of rasters that this user has named for the index at `index`."""
+    from ngcg_cli.raster.servers import servers
+
+    _note(index, "servers", sorted({name for path in paths for name in servers(path)}))
+
+
+def allow_servers(index: str | Path) -> None:
+    """Lets pictures be fetched, in this process, from the servers noted for an index."""
+    if known := _remembered(_place(index), "servers"):
+        from ngcg_cli.raster.servers import allow
+
+        allow(known)
+
+
+def _note(index: str | Path, what: str, names: list[str]) -> None:
     place = _place(index)
-    if _is_bundled(model) or model in _remembered(place):
+    known = {each: _remembered(place, each) for each in ("models", "servers")}
+    new = [name for name in names if name not in known[what]]
+    if not new:
         return
-    known = {"index": _whole(index), "models": [*_remembered(place), model]}
+    known[what] += new
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as beside:
-            json.dump(known, beside)
+            json.dump({"index": _whole(index), **known}, beside)
         os.replace(beside.name, place)
     except OSError as error:
-        logger.debug("%s: cannot be written (%s): the model is not remembered", place, error)
+        logger.debug("%s: cannot be written (%s): %s are not remembered", place, error, what)
 
 
 def require(index: str | Path, model: str) -> None:
@@ -50,7 +73,9 @@ def require(index: str | Path, model: str) -> None:
     if _is_bundled(model):
         return
     # A name that is no whole path would mean another folder wherever one stands.
-    if model in _remembered(_place(index)) and (os.path.isabs(model) or not os.path.isdir(model)):
+    if model in _remembered(_place(index), "models") and (
+        os.path.isabs(model) or not os.path.isdir(model)
+    ):
         return
     raise ModelError(
         f"names the model {model!r}, which is loaded only when you say so",
@@ -67,8 +92,10 @@ def _is_bundled(model: str) -> bool:
 
 def pass_on(indexes: Sequence[str | Path], merged: str | Path, model: str) -> None:
     """A merged index is as well known as those it was made from."""
-    if all(model in _remembered(_place(index)) for index in indexes):
+    if all(model in _remembered(_place(index), "models") for index in indexes):
         remember(merged, model)
+    known = [_remembered(_place(index), "servers") for index in indexes]
+    _note(merged, "servers", sorted({name for names in known for name in names}))
 
 
 def _whole(index: str | Path) -> str:
@@ -85,9 +112,8 @@ def _place(index: str | Path) -> Path:
     return platformdirs.user_state_path("ngcg", appauthor=False) / "indexes" / f"{name}.json"
 
 
-def _remembered(place: Path) -> list[str]:
+def _remembered(place: Path, what: str) -> list[str]:
     try:
-        known: Any = json.loads(place.read_text("utf-8"))
-        return [str(model) for model in known["models"]]
-    except (OSError, ValueError, TypeError, KeyError):
+        return [str(name) for name in json.loads(place.read_text("utf-8")).get(what, [])]
+    except (OSError, ValueError, TypeError, AttributeError):
         return []

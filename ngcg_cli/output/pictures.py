@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ngcg_cli.raster import Raster, Window
+from ngcg_cli.raster.servers import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +63,7 @@ class Pictures:
     def raster(self, path: str) -> Raster:
         """The open raster at `path`."""
         if path not in self._open:
+            require(path)
             self._open[path] = Raster.open(path)
             if len(self._open) > KEPT_OPEN:
                 self._open.popitem(last=False)[1].close()
