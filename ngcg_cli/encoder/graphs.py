@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.module import EncoderModule
 from ngcg_cli.encoder.pixels import scale_and_shift
+from ngcg_cli.encoder.stamp import POOLING
+from ngcg_cli.encoder.weights import weight_files
 from ngcg_cli.errors import NgcgError
 
 if TYPE_CHECKING:
@@ -137,7 +139,8 @@ class _Stored:
         self.folder = folder
         #: Digest of float32 values to (file, offset, length, dtype, shape, whether transposed).
         self._found: dict[str, tuple[str, int, int, str, tuple[int, ...], bool]] = {}
-        for path in sorted(folder.glob("*.safetensors")):
+        learned = folder / POOLING
+        for path in [*weight_files(folder), *([learned] if learned.is_file() else [])]:
             self._read(path)
 
     def _read(self, path: Path) -> None:
