@@ -17,7 +17,7 @@ from hit_samples import hit
 from hostile import HOSTILE
 from samples import Ngcg, write_raster
 
-from ngcg_cli.errors import NgcgError
+from ngcg_cli.errors import NgcgError, RasterError
 from ngcg_cli.journeys.querying import Answer
 from ngcg_cli.output import page as page_module
 from ngcg_cli.output.files import check_output
@@ -117,6 +117,23 @@ def test_hostile_texts_are_data_alone() -> None:
     found = Elements(page(answers))
     assert found.tags == plain.tags  # not an element more
     assert [one["query"] for one in found.data["questions"]] == HOSTILE
+
+
+def test_a_page_goes_to_no_address_of_an_index_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def open_raster(path: str) -> None:
+        opened.append(path)
+        raise RasterError("not now", where=path)
+
+    monkeypatch.setattr(Raster, "open", open_raster)
+    away = ["http://127.0.0.1:9/x.tif", "/vsicurl/http://127.0.0.1:9/x.tif", "s3://a/b.tif"]
+    answers = [Answer("a", [hit(source=path) for path in away])]
+    data = Elements(page(answers)).data
+    assert opened == []
+    assert "is not fetched unasked" in data["note"]
+    page(answers, fetch=True)
+    assert opened == away
 
 
 def test_pictures_have_an_end(hits: list[Hit], monkeypatch: pytest.MonkeyPatch) -> None:

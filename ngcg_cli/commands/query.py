@@ -76,6 +76,10 @@ def query(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Show the hits' pictures in the terminal.")
     ] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option("--fetch", help="For a page's pictures, also read rasters that are remote."),
+    ] = False,
     bbox: Annotated[
         BoundingBox | None,
         typer.Option(
@@ -159,7 +163,7 @@ def query(
     from ngcg_cli.output.delivery import Delivery
     from ngcg_cli.output.terminal import prompted
 
-    delivery = Delivery(hit_format, output, crops, pictures)
+    delivery = Delivery(hit_format, output, crops, pictures, fetch)
     parts = steering_parts(add or (), subtract or (), like or (), unlike or ())
     finder = Finder(
         index,

@@ -34,6 +34,9 @@ def serve(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in your browser.")
     ] = False,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="For the imagery, also read rasters that are remote.")
+    ] = False,
     index: IndexOption = "ngcg-index",
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
@@ -57,4 +60,4 @@ def serve(
     from ngcg_cli.server.desk import Desk
     from ngcg_cli.server.running import run
 
-    run(Desk(index, model, device, precision), host, port, open_browser)
+    run(Desk(index, model, device, precision), host, port, open_browser, fetch)

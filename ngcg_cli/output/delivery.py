@@ -25,6 +25,7 @@ class Delivery:
         output: a file instead of stdout.
         crops: a folder for a crop of each hit.
         pictures: draw the hits' pictures on the terminal.
+        fetch: a page's pictures may come from rasters that are not on this computer.
 
     Raises:
         UsageError: they cannot be meant together, or nothing can be written there.
@@ -37,6 +38,7 @@ class Delivery:
         output: Path | None,
         crops: Path | None,
         pictures: bool = False,
+        fetch: bool = False,
     ) -> None:
         if pictures:
             from ngcg_cli.output.sheets import check_pictures
@@ -45,6 +47,7 @@ class Delivery:
                 raise UsageError("--pictures goes with the table on a terminal, not with a file")
             check_pictures(sys.stdout)
         self._pictures = pictures
+        self._fetch = fetch
         self._format = hit_format
         self._output = None if output is None else output.expanduser()
         self._crops: Crops | None = None
@@ -73,4 +76,4 @@ class Delivery:
         elif self._output is None:
             write_answers(answers, self._format, stdout)
         else:
-            write_output(answers, self._output)
+            write_output(answers, self._output, self._fetch)

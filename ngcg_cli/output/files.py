@@ -50,10 +50,10 @@ def _write_layer(answers: Iterable[Answer], path: Path) -> None:
     write_layer(answers, path)
 
 
-def _write_page(answers: Iterable[Answer], path: Path) -> None:
+def _write_page(answers: Iterable[Answer], path: Path, fetch: bool = False) -> None:
     from ngcg_cli.output.page import write_page
 
-    write_page(answers, path)
+    write_page(answers, path, fetch)
 
 
 WRITERS: dict[str, Writer] = {
@@ -103,7 +103,10 @@ def check_output(path: Path, hit_format: HitFormat | None = None) -> None:
         )
 
 
-def write_output(answers: Iterable[Answer], path: Path) -> None:
-    """Writes all questions into one file, beside and then renamed."""
+def write_output(answers: Iterable[Answer], path: Path, fetch: bool = False) -> None:
+    """Writes all questions into one file, beside and then renamed; for `fetch` see `Pictures`."""
+    writer = WRITERS[path.suffix.lower()]
+    if writer is _write_page:
+        writer = partial(_write_page, fetch=fetch)
     with beside(path) as partial_path:
-        WRITERS[path.suffix.lower()](answers, partial_path)
+        writer(answers, partial_path)

@@ -69,16 +69,16 @@ def asset(name: str) -> str:
     return re.sub(r"//# sourceMappingURL=.*", "", text)
 
 
-def write_page(answers: Iterable[Answer], path: Path) -> None:
-    """Writes the hits of all questions into one page."""
+def write_page(answers: Iterable[Answer], path: Path, fetch: bool = False) -> None:
+    """Writes the hits of all questions into one page; for `fetch` see `Pictures`."""
     check_page()
-    path.write_text(page(answers), "utf-8", errors="replace")
+    path.write_text(page(answers, fetch), "utf-8", errors="replace")
 
 
-def page(answers: Iterable[Answer]) -> str:
+def page(answers: Iterable[Answer], fetch: bool = False) -> str:
     """The page as text."""
-    maker = _Maker()
-    with Pictures() as maker.pictures:
+    with Pictures(fetch) as pictures:
+        maker = _Maker(pictures)
         questions = [maker.question(answer) for answer in answers]
         data = {
             "questions": questions,
@@ -124,8 +124,8 @@ def _hashes(texts: Iterable[str]) -> str:
 class _Maker:
     """Collects a page's data: features, pictures, overviews."""
 
-    def __init__(self) -> None:
-        self.pictures = Pictures()
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
         self._made: dict[tuple[str, tuple[int, ...]], dict[str, Any] | None] = {}
         self._sources: dict[str, None] = {}
         self._left_out = 0

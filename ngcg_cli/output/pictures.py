@@ -7,6 +7,8 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from ngcg_cli.errors import RasterError
+from ngcg_cli.journeys.files import is_local
 from ngcg_cli.raster import Raster, Window
 from ngcg_cli.raster.servers import require
 
@@ -39,9 +41,14 @@ class Pictures:
 
     Every method raises RasterError where the raster is gone, unreadable, or no longer as large as
     the window says.
+
+    Args:
+        fetch: also open rasters that are not on this computer. An index may come from anywhere and
+            name any address: what is done unasked does not go there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: bool = True) -> None:
+        self._fetch = fetch
         self._open: OrderedDict[str, Raster] = OrderedDict()
 
     def __enter__(self) -> Self:
@@ -62,6 +69,12 @@ class Pictures:
 
     def raster(self, path: str) -> Raster:
         """The open raster at `path`."""
+        if not self._fetch and not is_local(path):
+            raise RasterError(
+                "is not on this computer, and is not fetched unasked",
+                where=path,
+                hint="Say --fetch.",
+            )
         if path not in self._open:
             require(path)
             self._open[path] = Raster.open(path)

@@ -87,9 +87,9 @@ class Queue:
 class Service:
     """What is behind the addresses."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, fetch: bool = False) -> None:
         self._desk = desk
-        self._imagery = Imagery()
+        self._imagery = Imagery(fetch)
         self._questions = Queue("questions")
         self._images = Queue("images")
 
@@ -170,14 +170,15 @@ class Service:
         return Response(image, media_type="image/webp", headers=headers)
 
 
-def application(desk: Desk, host: str) -> Guard:
+def application(desk: Desk, host: str, fetch: bool = False) -> Guard:
     """The whole server as an ASGI application.
 
     Args:
         desk: what answers questions.
         host: what it will listen on; only requests to that are answered.
+        fetch: imagery may come from rasters that are not on this computer.
     """
-    service = Service(desk)
+    service = Service(desk, fetch)
     routes = [
         Route("/", service.page),
         Route("/static/{name}", service.static),

@@ -27,9 +27,14 @@ KEPT = 2000
 
 
 class Imagery:
-    """Draws and encodes; any thread may ask, each has open rasters of its own."""
+    """Draws and encodes; any thread may ask, each has open rasters of its own.
 
-    def __init__(self) -> None:
+    Args:
+        fetch: see `Pictures`.
+    """
+
+    def __init__(self, fetch: bool = False) -> None:
+        self._fetch = fetch
         self._own = threading.local()
         self._lock = threading.Lock()
         self._made: OrderedDict[object, bytes] = OrderedDict()
@@ -111,7 +116,7 @@ class Imagery:
         if getattr(self._own, "revision", None) != state.revision:
             if hasattr(self._own, "pictures"):
                 self._own.pictures.close()
-            self._own.pictures, self._own.revision = Pictures(), state.revision
+            self._own.pictures, self._own.revision = Pictures(self._fetch), state.revision
         try:
             raster = self._own.pictures.raster(state.paths[number])
         except RasterError as error:

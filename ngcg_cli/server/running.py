@@ -17,12 +17,13 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 200
 
 
-def run(desk: Desk, host: str, port: int, open_browser: bool) -> None:
+def run(desk: Desk, host: str, port: int, open_browser: bool, fetch: bool = False) -> None:
     """Serves until Ctrl-C.
 
     Args:
         desk: what answers questions.
         host, port: what to listen on; port 0 takes any that is free.
+        fetch: imagery may come from rasters that are not on this computer.
         open_browser: open the page in the user's browser.
 
     Raises:
@@ -34,7 +35,7 @@ def run(desk: Desk, host: str, port: int, open_browser: bool) -> None:
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/"
     config = uvicorn.Config(
-        application(desk, host),
+        application(desk, host, fetch),
         log_config=None,
         access_log=False,
         server_header=False,
