@@ -50,8 +50,8 @@ def test_a_place_finds_itself_and_its_own_picture(ask: Ngcg, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("args", "status", "told"),
     [
-        ((), 2, "give TEXT, --image FILE, or both"),
-        (("--subtract", "cranes"), 2, "give TEXT, --image FILE, or both"),
+        ((), 2, "give TEXT or --image FILE, or both"),
+        (("--subtract", "cranes"), 2, "give TEXT or --image FILE, or both"),
         (("a pond", "--like", "95,10"), 2, "is not LAT,LON"),
         (("a pond", "--like", "-40,10"), 2, "no tile of the index lies at -40,10"),
         (("a pond", "--add", "0:x"), 2, "the weight 0 is not above 0"),

@@ -106,6 +106,7 @@ def test_ctrl_c_twice() -> None:
 def test_tilde_is_expanded_wherever_a_path_is_given(
     ngcg: Ngcg, town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_backbone: Path
 ) -> None:
+    before = signal.getsignal(signal.SIGINT)
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -118,4 +119,4 @@ def test_tilde_is_expanded_wherever_a_path_is_given(
     assert ngcg("query", "~ a pond", "-k", "1").rows[0]["query"] == "~ a pond"
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
     assert os.environ["HOME"] == str(home)
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before  # whatever it was: CI may ignore it

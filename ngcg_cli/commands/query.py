@@ -146,7 +146,7 @@ def query(
     """
     steered = bool(add or like)
     if text is None and image is None and not steered:
-        raise UsageError("give TEXT, --image FILE, or both", hint="See 'ngcg query --help'.")
+        raise UsageError("give TEXT or --image FILE, or both", hint="See 'ngcg query --help'.")
     if text is not None and not text.strip():
         raise UsageError("TEXT is empty", hint='Say what to look for: ngcg query "a harbour".')
     if text == "-" and sys.stdin is None:
