@@ -30,7 +30,7 @@ def test_no_command_shows_the_help_on_stderr(ngcg: Ngcg) -> None:
         (["query", "--nope", "x"], "--nope"),
         (["index"], "Missing argument"),
         (["query"], "TEXT or --image"),
-        (["query", "a", "--image", "b.jpg"], "TEXT or --image"),
+        (["query", "--subtract", "x"], "TEXT or --image"),
         (["query", "  "], "TEXT is empty"),
         (["query", "a", "-k", "0"], "-k"),
         (["query", "a", "--format", "xml"], "jsonl"),
