@@ -119,7 +119,7 @@ class _Tree(ElementTree.TreeBuilder):
     def __init__(self) -> None:
         super().__init__(insert_comments=True, insert_pis=True)
 
-    def pi(self, target: str, text: str | None = None) -> object:
+    def pi(self, target: str, text: str | None = None) -> Any:
         if set("<>") & set(text or ""):
             raise ValueError("elements inside a processing instruction")
         return super().pi(target, text)
