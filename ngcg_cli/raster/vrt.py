@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from typing import Any
 from xml.etree import ElementTree
 
 from ngcg_cli.errors import RasterError
