@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from examples.tiny.measures import invariance
 from examples.tiny.measures.places import Box, fits, measure, questions
 from examples.tiny.measures.robustness import WAYS
+from ngcg_cli.encoder.checkpoint import load_encoder
 
 
 def test_a_tile_is_right_where_it_shares_half_of_the_smaller_window() -> None:
@@ -54,3 +57,28 @@ def test_disturbed_photographs_are_what_they_are_called() -> None:
     blocks = image.reshape(75, 2, 75, 2, 3).mean((1, 3))
     assert np.abs(seen["2x coarser"] - blocks).max() <= 1
     assert (seen["JPEG 40"] != image).mean() > 0.5
+
+
+def test_it_does_not_matter_how_a_thing_is_said() -> None:
+    encoder = load_encoder("tiny", "cpu")
+    figures = invariance.measure(
+        [
+            encoder.encode_texts([text for pair in pairs for text in pair])
+            for pairs in invariance.PAIRS.values()
+        ]
+    )
+    assert figures["pairs"] > 60
+    assert figures["won"] >= 90
+    assert all(figures[kind] >= 75 for kind in invariance.PAIRS)
+
+
+def test_a_pair_is_won_when_both_ways_are_nearest_to_each_other() -> None:
+    near = [np.eye(8, dtype=np.float32)[[0, 0, 1, 1]] for _ in invariance.PAIRS]
+    kinds = {kind: pairs[:2] for kind, pairs in invariance.PAIRS.items()}
+    near[0][1] = (near[0][2] + np.eye(8, dtype=np.float32)[5]) / 2**0.5  # nearer to the others
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(invariance, "PAIRS", kinds)
+        figures = invariance.measure(near)
+    assert figures["pairs"] == 10
+    assert figures["number"] == 50
+    assert figures["won"] == 90
