@@ -125,7 +125,7 @@ def calibrated(fake_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = rng.normal(size=(40, encoder.dim)).astype(np.float32)
     some /= np.linalg.norm(some, axis=1, keepdims=True)
     made = Calibration(
-        Background(some, some), np.array([5.0, 0, 0, -2]), encoder.fingerprint, {"data": "drawn"}
+        Background(some, some), np.array([5.0, 0, 0, -3]), encoder.fingerprint, {"data": "drawn"}
     )
     from ngcg_cli.answers.confidence import search_paths
 
@@ -139,7 +139,7 @@ def calibrated(fake_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_calibrated_model_tells_its_confidence(ask: Ngcg, calibrated: None) -> None:
     rows = ask("a pond", "-k", "32").rows
     for row in rows:
-        assert row["confidence"] == pytest.approx(1 / (1 + np.exp(2 - 5 * row["score"])), abs=2e-3)
+        assert row["confidence"] == pytest.approx(1 / (1 + np.exp(3 - 5 * row["score"])), abs=2e-3)
     floor = (rows[10]["confidence"] + rows[11]["confidence"]) / 2
     assert ask("a pond", "-k", "32", "--min-confidence", str(floor)).rows == rows[:11]
 
@@ -179,3 +179,11 @@ def test_a_place_cannot_be_asked_of_another_model(ask: Ngcg, fake_backbone: Path
     outcome = ask("--like", f"{there['lat']},{there['lon']}", "--rerank", fake_backbone)
     assert (outcome.status, outcome.out) == (2, "")
     assert "Leave --rerank away" in outcome.err
+
+
+def test_a_lone_question_is_told_that_nothing_looks_like_it(ask: Ngcg, calibrated: None) -> None:
+    away = ("--subtract", "10:a pond", "-k", "2")
+    told = "nothing here looks like that"
+    assert told in ask("a pond", *away).err
+    assert told not in ask("-", *away, stdin=b"a pond\na road\n").err
+    assert told not in ask("a pond", "-k", "2").err

@@ -122,7 +122,8 @@ class Finder:
         if rerank is not None and any(found):
             found = self._reranked(rerank, questions, found, top)
         for question, vector, hits in zip(questions, asked_for, found, strict=True):
-            yield Answer(question.name, self._looked_at(question, vector, hits, **after))
+            alone = len(questions) == 1
+            yield Answer(question.name, self._looked_at(question, vector, hits, alone, **after))
 
     def _reranked(
         self, model: str, questions: Sequence[Question], found: list[list[Hit]], top: int
@@ -145,6 +146,7 @@ class Finder:
         question: Question,
         vector: Vectors,
         hits: list[Hit],
+        alone: bool,
         min_confidence: float | None = None,
         refine: bool = False,
     ) -> list[Hit]:
@@ -153,7 +155,10 @@ class Finder:
             hits = with_confidence(hits, vector, self._calibration)
             best = max(hit.confidence or 0.0 for hit in hits)
             if best < NOTHING_HERE:
-                logger.info("%r: nothing here looks like that (%.2f at most)", question.name, best)
+                # Of a list of questions, a line each would drown what matters.
+                level = logging.INFO if alone else logging.DEBUG
+                told = "%r: nothing here looks like that (confidence %.2f at most)"
+                logger.log(level, told, question.name, best)
         if min_confidence is not None:
             if self._calibration is None:
                 raise UsageError(
