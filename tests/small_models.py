@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +87,93 @@ def write_smolvlm(folder: Path) -> None:
     torch.manual_seed(7)
     SmolVLMModel(smolvlm()).save_pretrained(folder)
     write_tokenizer(folder)
+
+
+def letters(key: str, value: str) -> str:
+    """SentencePiece's table of letters in base64: a double-array trie of one key of three bytes."""
+    trie, place = [0] * 4096, 0
+    trie[0] = 256 << 10
+    for step, byte in enumerate(key.encode()):
+        place ^= 256 << step ^ byte
+        trie[place] = 256 << 10 + step + 1 | byte | (step == 2) << 8
+    data = b"".join(unit.to_bytes(4, "little") for unit in trie)
+    table = len(data).to_bytes(4, "little") + data + value.encode() + b"\0"
+    return base64.b64encode(table).decode()
+
+
+def write_siglip(folder: Path, version: int, **vision: Any) -> None:
+    """SigLIP or SigLIP 2 with random weights at 32 px, width 48, and a tokenizer of its kind."""
+    import torch
+    from transformers import SiglipConfig, SiglipModel
+
+    side = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2}
+    side |= {"num_attention_heads": 4}
+    config = SiglipConfig(
+        text_config={**side, "vocab_size": 400, "bos_token_id": None, "eos_token_id": None},
+        vision_config={**side, "image_size": 32, "patch_size": 8, **vision},
+    )
+    torch.manual_seed(5)
+    model = SiglipModel(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.05)
+    model.save_pretrained(folder)
+    preprocessor = {
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "image_processor_type": "SiglipImageProcessor",
+        "resample": 3 if version == 1 else 2,
+        "size": {"height": 32, "width": 32},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    _write_siglip_tokenizer(folder, version)
+
+
+def _write_siglip_tokenizer(folder: Path, version: int) -> None:
+    from tokenizers import (
+        Regex,
+        Tokenizer,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+        trainers,
+    )
+
+    trainer: Any
+    if version == 1:  # SentencePiece's unigrams; lower case without punctuation
+        special, eos, pad = ["</s>", "<unk>"], "</s>", "</s>"
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.Sequence(
+            [
+                normalizers.Lowercase(),
+                normalizers.Replace(Regex("[" + re.escape(string.punctuation) + "]"), ""),
+                normalizers.Replace(Regex(r"\s+"), " "),
+                normalizers.Strip(),
+                normalizers.Precompiled(base64.b64decode(letters("\ufb01", "fi"))),
+            ]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False
+        )
+    else:  # Gemma's pairs of bytes
+        special, eos, pad = ["<pad>", "<eos>", "<bos>", "<unk>"], "<eos>", "<pad>"
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+        tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+        trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(_CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {eos}", special_tokens=[(eos, tokenizer.token_to_id(eos))]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos, "pad_token": pad}
+    names |= {"unk_token": "<unk>", "padding_side": "right"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
 
 
 def write_adapter(folder: Path, model: Path) -> None:

@@ -32,6 +32,19 @@ def test_declarations_agree_with_the_configs(name: str) -> None:
     assert (declared.image_size, declared.image_tokens) == expected[name]
 
 
+@pytest.mark.parametrize("name", ["git-rsclip-base", "git-rsclip", "siglip2-base"])
+def test_declarations_of_dual_encoders_agree_with_the_configs(name: str) -> None:
+    declared, config = BACKBONES[name], catalogue.backbone_config(name)
+    filters = {"bilinear": 2, "bicubic": 3}
+    derived = derive_backbone(
+        config,
+        name=name,
+        hub_id=declared.hub_id,
+        preprocessor={"resample": filters[declared.resample]},
+    )
+    assert derived == declared
+
+
 def test_rotary_bases_reach_the_language_models() -> None:
     bases = {
         name: catalogue.backbone_config(name).text_config.rope_parameters["rope_theta"]
@@ -50,7 +63,7 @@ def test_the_stored_counts_are_those_of_the_architecture(name: str) -> None:
 def test_rows_have_the_promised_keys() -> None:
     rows = catalogue.list_backbones()
     assert [row["name"] for row in rows] == list(BACKBONES)
-    assert [row["bundled"] for row in rows] == [True, False, False, False]
+    assert [row["name"] for row in rows if row["bundled"]] == ["tiny"]
     for row in rows:
         assert list(row) == [
             "name",

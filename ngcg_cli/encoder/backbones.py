@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,18 @@ from ngcg_cli.errors import ModelError
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 #: Every supported `config.model_type`.
-MODEL_TYPES = ("smolvlm", "idefics3", "internvl", "internvl_conv")
+MODEL_TYPES = ("smolvlm", "idefics3", "internvl", "internvl_conv", "siglip")
 #: Pillow's numbers, as `preprocessor_config.json` writes them.
 PILLOW_RESAMPLE: dict[int, Resample] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 #: Where LoRA sits (arXiv 2604.10721, "Adaptation"): attention and the MLPs' way down, by name,
 #: wherever they occur, vision tower included. `gate_proj` and `up_proj` are not adapted.
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "down_proj")
+#: The same of SigLIP, but for the attention that pools an image: torch's own layer reads its
+#: weights past any adapter.
+SIGLIP_TARGETS = ("q_proj", "k_proj", "v_proj", "self_attn.out_proj")
+#: Settings that came later are told only where they differ, so that fingerprints stay.
+_LATER = {"pad_text": False, "lowercase": False}
 
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,10 +36,11 @@ _LITE_STD = (128 / 255,) * 3
 
 @dataclass(frozen=True)
 class Backbone:
-    """What the encoder must know about a multimodal language model beyond its own config.
+    """What the encoder must know about a model beyond its own config.
 
-    The image goes in as ONE global view of `image_size` x `image_size` pixels, in the prompt
-    `image_prefix`, `image_tokens` x `image_token`, `image_suffix`, without an instruction.
+    The image goes in as ONE global view of `image_size` x `image_size` pixels; of a multimodal
+    language model in the prompt `image_prefix`, `image_tokens` x `image_token`, `image_suffix`,
+    without an instruction. A dual encoder (`siglip`) has no image prompt.
     """
 
     name: str
@@ -54,6 +61,10 @@ class Backbone:
     lora_targets: tuple[str, ...] = LORA_TARGETS
     #: A folder inside the package that holds the weights, for the model that needs no hub.
     bundled: str | None = None
+    #: Every text is padded to `max_text_tokens`, and the model sees the padding.
+    pad_text: bool = False
+    #: Texts are brought to lower case before they are cut into tokens.
+    lowercase: bool = False
 
     def settings(self) -> dict[str, Any]:
         """What shapes a vector besides weights and tokenizer: written to `ngcg.json`."""
@@ -61,11 +72,13 @@ class Backbone:
             "model_type image_size image_tokens image_prefix image_token image_suffix "
             "resample aspect_first mean std max_text_tokens"
         )
-        return {name: _plain(getattr(self, name)) for name in names.split()}
+        settings = {name: _plain(getattr(self, name)) for name in names.split()}
+        later = {name: getattr(self, name) for name in _LATER}
+        return settings | {name: it for name, it in later.items() if it != _LATER[name]}
 
     def with_settings(self, settings: dict[str, Any], where: str | Path) -> Backbone:
         """The same backbone with `settings` (from `ngcg.json`) in place of its own."""
-        known = self.settings()
+        known = _LATER | self.settings()
         unknown = sorted(settings.keys() - known.keys())
         if unknown:
             raise ModelError(f"unknown encoder settings {', '.join(unknown)}", where=where)
@@ -112,6 +125,28 @@ def _internvl(name: str, hub_id: str | None, **more: Any) -> Backbone:
     return Backbone(name=name, hub_id=hub_id, **(values | more))
 
 
+def _siglip(name: str, hub_id: str | None, **more: Any) -> Backbone:
+    """A dual encoder: two towers, each with an output of its own in one space."""
+    values: dict[str, Any] = {
+        "model_type": "siglip",
+        "image_size": 256,
+        "image_tokens": 256,
+        "image_prefix": "",
+        "image_token": "",
+        "image_suffix": "",
+        "resample": "bicubic",
+        "aspect_first": False,
+        "mean": _HALF,
+        "std": _HALF,
+        "max_text_tokens": 64,
+        "lora_targets": SIGLIP_TARGETS,
+        "pad_text": True,
+        # SigLIP 2 was trained so (arXiv 2502.14786); its published tokenizer does not say it.
+        "lowercase": True,
+    }
+    return Backbone(name=name, hub_id=hub_id, **(values | more))
+
+
 #: The named backbones, in the order in which `ngcg models` lists them.
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -129,6 +164,9 @@ BACKBONES: dict[str, Backbone] = {
         _smolvlm("smolvlm-256m", "HuggingFaceTB/SmolVLM-256M-Instruct"),
         _smolvlm("smolvlm-500m", "HuggingFaceTB/SmolVLM-500M-Instruct"),
         _internvl("internvl3.5-1b", "OpenGVLab/InternVL3_5-1B-HF"),
+        _siglip("git-rsclip-base", "lcybuaa/Git-RSCLIP-base", image_size=224, image_tokens=196),
+        _siglip("git-rsclip", "lcybuaa/Git-RSCLIP"),
+        _siglip("siglip2-base", "google/siglip2-base-patch16-256", resample="bilinear"),
     )
 }
 
@@ -165,8 +203,12 @@ def derive_backbone(
     vision = config.vision_config
     size = _side(vision.image_size)
     grid = size // _side(vision.patch_size)
-    internvl = model_type in ("internvl", "internvl_conv")
-    shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
+    family = _family(model_type)
+    if family is _siglip:
+        shuffle = 1
+    else:
+        internvl = family is _internvl
+        shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
     if size % _side(vision.patch_size) or grid % shuffle:
         raise ModelError(
             f"image size {size} does not divide into patches of {_side(vision.patch_size)} "
@@ -187,13 +229,21 @@ def derive_backbone(
                 more[ours] = tuple(preprocessor[theirs])
     if model_type == "internvl_conv":
         more = {"mean": _LITE_MEAN, "std": _LITE_STD, **more}
-    return (_internvl if internvl else _smolvlm)(name, hub_id, **more)
+    if family is _siglip:
+        more["max_text_tokens"] = config.text_config.max_position_embeddings
+    return family(name, hub_id, **more)
+
+
+def _family(model_type: str) -> Callable[..., Backbone]:
+    if model_type == "siglip":
+        return _siglip
+    return _internvl if model_type.startswith("internvl") else _smolvlm
 
 
 def backbone_from_settings(name: str, settings: dict[str, Any], where: str | Path) -> Backbone:
     """The declaration of an export, from what its `ngcg.json` says; see `Backbone.settings`."""
-    internvl = str(settings.get("model_type")).startswith("internvl")
-    return (_internvl if internvl else _smolvlm)(name, None).with_settings(settings, where)
+    family = _family(str(settings.get("model_type")))
+    return family(name, None).with_settings(settings, where)
 
 
 def _side(value: Any) -> int:

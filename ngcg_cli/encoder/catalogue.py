@@ -18,6 +18,9 @@ _COUNTS = {
     "smolvlm-256m": (232_236_480, 4_136_832, 576),
     "smolvlm-500m": (466_581_696, 6_408_192, 960),
     "internvl3.5-1b": (914_342_912, 9_027_584, 1024),
+    "git-rsclip-base": (205_588_994, 2_433_024, 768),
+    "git-rsclip": (658_638_850, 6_488_064, 1024),
+    "siglip2-base": (377_667_074, 2_433_024, 768),
 }
 
 
@@ -68,12 +71,12 @@ def count(backbone: Backbone) -> tuple[int, int, int]:
     import torch
     from transformers import AutoModel
 
+    from ngcg_cli.encoder.dual import module_for
     from ngcg_cli.encoder.lora import add_lora
-    from ngcg_cli.encoder.module import EncoderModule
 
     with torch.device("meta"):
         base = AutoModel.from_config(backbone_config(backbone.name))
-        module = EncoderModule(base, image_prefix=[], image_suffix=[])
+        module = module_for(base, backbone, ([], []))
         add_lora(module)
     sizes = [(weight.numel(), weight.requires_grad) for weight in module.parameters()]
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained), module.dim

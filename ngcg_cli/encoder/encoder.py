@@ -245,13 +245,13 @@ def assemble(
     weights_digest: str | None = None,
 ) -> Encoder:
     """Join a base model, a tokenizer folder and a declaration; they are checked to fit."""
-    from ngcg_cli.encoder.module import EncoderModule
+    from ngcg_cli.encoder.dual import module_for
     from ngcg_cli.encoder.torch_engine import TorchEngine
 
     text_config = base.config.get_text_config()
     rows = base.get_input_embeddings().weight.shape[0]
     eos = _first(text_config.eos_token_id)
-    tokenizer = TextTokenizer(tokenizer_folder, eos_token_id=eos, rows=rows)
+    tokenizer = TextTokenizer(tokenizer_folder, eos_token_id=eos, rows=rows, backbone=backbone)
     if tokenizer.size > rows:
         raise ModelError(
             f"the tokenizer has {tokenizer.size} tokens, the model {rows} embeddings",
@@ -261,8 +261,7 @@ def assemble(
         raise ModelError(
             f"end-of-sequence token {tokenizer.eos_id} has no embedding", where=tokenizer_folder
         )
-    prefix, suffix = tokenizer.image_prompt(backbone)
-    module = EncoderModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
+    module = module_for(base, backbone, tokenizer.image_prompt(backbone), pooling)
     module.to(base.device)
     return Encoder(
         TorchEngine(module), tokenizer, backbone, name=name, weights_digest=weights_digest

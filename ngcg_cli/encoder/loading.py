@@ -122,11 +122,12 @@ def _open(
             "%s: its export was made of other weights and is not used; export it again", folder
         )
         return None
-    tokenizer = TextTokenizer(folder, eos_token_id=eos, rows=rows)
+    backbone = backbone.with_settings(stamp["settings"], folder / STAMP)
+    tokenizer = TextTokenizer(folder, eos_token_id=eos, rows=rows, backbone=backbone)
     return Encoder(
         OnnxEngine(graphs),
         tokenizer,
-        backbone.with_settings(stamp["settings"], folder / STAMP),
+        backbone,
         name=name,
         weights_digest=stands_for,
     )

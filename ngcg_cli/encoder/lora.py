@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ngcg_cli.encoder.adapter_file import adapter_config, check_rank
-from ngcg_cli.encoder.backbones import LORA_TARGETS
 from ngcg_cli.encoder.module import EncoderModule
 from ngcg_cli.encoder.stamp import ADAPTER_CONFIG
 from ngcg_cli.errors import ModelError
@@ -22,13 +21,16 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """The method's defaults: rank 16, scaling alpha / rank = 8, DoRA, Gaussian init."""
+    """The method's defaults: rank 16, scaling alpha / rank = 8, DoRA, Gaussian init.
+
+    Without `targets`, what the backbone declares is adapted.
+    """
 
     rank: int = 16
     alpha: int = 128
     dropout: float = 0.1
     dora: bool = True
-    targets: tuple[str, ...] = LORA_TARGETS
+    targets: tuple[str, ...] = ()
 
 
 def add_lora(module: EncoderModule, settings: LoraSettings | None = None) -> Any:
@@ -48,7 +50,7 @@ def add_lora(module: EncoderModule, settings: LoraSettings | None = None) -> Any
         lora_dropout=settings.dropout,
         use_dora=settings.dora,
         init_lora_weights="gaussian",
-        target_modules=list(settings.targets),
+        target_modules=list(settings.targets or module.lora_targets),
     )
     return _attach(module, config)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ngcg_cli.choices import Pooling as Pooling
+from ngcg_cli.encoder.backbones import LORA_TARGETS
 from ngcg_cli.encoder.stamp import POOLINGS
 from ngcg_cli.errors import ModelError
 
@@ -30,6 +31,7 @@ _PARTS = {
     "idefics3": _SMOLVLM,
     "internvl": _INTERNVL,
     "internvl_conv": _INTERNVL,
+    "siglip": _Parts("vision_model", "", "text_model"),
 }
 
 
@@ -81,6 +83,9 @@ class EncoderModule(nn.Module):
         image_suffix: token ids after them, [EOS] last.
         pooling: `eos` (hidden state at [EOS]), `mean` (over real tokens), or `query`.
     """
+
+    #: What LoRA adapts, by name; the backbone says it.
+    lora_targets: tuple[str, ...] = LORA_TARGETS
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ _MAX_SIDE = 4096
 #: Parts of a supported model. Others could fetch weights of their own (timm) or are never tested.
 VISION_TYPES = ("smolvlm_vision", "idefics3_vision", "internvl_vision", "ngcg_convnet")
 TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "phi3", "gemma", "gemma2")
+#: Those of a model type that has its own.
+_OWN_PARTS = {"siglip": (("siglip_vision_model",), ("siglip_text_model",))}
 #: Words of a config that make transformers import or fetch code; the encoder needs none of them.
 _UNWANTED = ("auto_map", "attn_implementation", "experts_implementation", "transformers_weights")
 
@@ -79,7 +81,9 @@ def model_config(path: Path, model_types: tuple[str, ...]) -> dict[str, Any]:
         ModelError: not a model of the supported types, or a number in it is out of all bounds.
     """
     config: dict[str, Any] = _without_code(read_object(path))
-    kinds = [("", model_types), ("vision_config", VISION_TYPES), ("text_config", TEXT_TYPES)]
+    own = config.get("model_type")
+    parts = _OWN_PARTS.get(own if isinstance(own, str) else "", (VISION_TYPES, TEXT_TYPES))
+    kinds = [("", model_types), ("vision_config", parts[0]), ("text_config", parts[1])]
     for part, known in kinds:
         held = config.get(part, {}) if part else config
         # transformers knows a part without a type by its place.

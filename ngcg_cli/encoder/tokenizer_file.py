@@ -6,6 +6,8 @@ multiply, and panics where Python has exceptions.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import os
 import re
@@ -41,6 +43,11 @@ _KNOWN_PATTERNS = frozenset(
         r"[^\s\p{L}\p{N}]+",
     }
 )
+#: One class of letters, such as SigLIP's of punctuation marks.
+_CLASS = re.compile(r"\[\^?(?:\\.|[^\]\\\[])+\]\+?", re.DOTALL)
+#: Bytes that SentencePiece's table puts in place of a letter at most, and of those for which it
+#: counts as making texts longer by one: the published tables have 33, for a letter of 3 bytes.
+_PUT, _LETTER = 64, 8
 _QUANTIFIER = re.compile(r"[*+{]")
 
 _panics = threading.Lock()
@@ -106,7 +113,25 @@ def _growth(step: dict[str, Any], where: Path) -> int:
         pattern = _check_pattern(step.get("pattern"), where)
         # An expression may match nothing, between every two letters.
         return max(1, -(-len(content) // len(pattern)) if pattern else 1 + len(content))
+    if kind == "Precompiled":
+        return _growth_of_table(step.get("precompiled_charsmap"), where)
     raise _strange(f"normalizer {_kind(step)}", where)
+
+
+def _growth_of_table(table: Any, where: Path) -> int:
+    """The same of SentencePiece's table of letters: a trie, then what is put in their place."""
+    try:
+        data = base64.b64decode(table, validate=True)
+        size = int.from_bytes(data[:4], "little")
+        if size % 4 or not 0 < size <= len(data) - 4:
+            raise ValueError
+        longest = max(map(len, data[4 + size :].split(b"\0")))
+        data[4 + size :].decode("utf-8")
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise _strange("normalizer 'Precompiled', a table of letters,", where) from error
+    if longest > _PUT:
+        raise _strange(f"table of letters, with {longest} bytes in place of one,", where)
+    return max(1, -(-longest // _LETTER))
 
 
 def _check_pattern(pattern: Any, where: Path) -> str:
@@ -123,12 +148,12 @@ def _check_pattern(pattern: Any, where: Path) -> str:
 
 def _is_simple(expression: str) -> bool:
     """A known expression, or one that repeats one thing at most, without groups."""
-    if expression in _KNOWN_PATTERNS:
+    if len(expression) > 256:
+        return expression in _KNOWN_PATTERNS
+    if expression in _KNOWN_PATTERNS or _CLASS.fullmatch(expression):
         return True
-    return (
-        len(expression) <= 256
-        and "(" not in expression
-        and all(len(_QUANTIFIER.findall(part)) <= 1 for part in expression.split("|"))
+    return "(" not in expression and all(
+        len(_QUANTIFIER.findall(part)) <= 1 for part in expression.split("|")
     )
 
 

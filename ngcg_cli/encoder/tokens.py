@@ -33,12 +33,20 @@ class TextTokenizer:
         folder: with `tokenizer.json` and `tokenizer_config.json`.
         eos_token_id: of the language model.
         rows: embeddings of the model, which bound the vocabulary's size.
+        backbone: says whether texts are brought to lower case, and padded to one length.
     """
 
     def __init__(
-        self, folder: Path, *, eos_token_id: int | None = None, rows: int | None = None
+        self,
+        folder: Path,
+        *,
+        eos_token_id: int | None = None,
+        rows: int | None = None,
+        backbone: Backbone | None = None,
     ) -> None:
         self.folder = folder
+        self._lowercase = backbone is not None and backbone.lowercase
+        self._pad = backbone is not None and backbone.pad_text
         path = folder / "tokenizer.json"
         try:
             data = tokenizer_bytes(path, rows)
@@ -81,6 +89,8 @@ class TextTokenizer:
         # beyond the cut need not be looked at.
         far = max_tokens * _LETTERS
         clean = [text[:far].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        if self._lowercase:
+            clean = [text.lower() for text in clean]
         try:
             encodings = self._tokenizer.encode_batch(clean, add_special_tokens=False)
         except BaseException as error:
@@ -108,12 +118,13 @@ class TextTokenizer:
     def arrays(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """`batch` as numpy arrays."""
         rows = self.ids(texts, max_tokens)
-        length = max(map(len, rows), default=0)
+        length = max_tokens if self._pad else max(map(len, rows), default=0)
         ids = np.full((len(rows), length), self.pad_id, np.int64)
         mask = np.zeros((len(rows), length), np.int64)
         for row, tokens in enumerate(rows):
             ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
+            # Where all texts are padded alike, padding is what the model was trained to see.
+            mask[row, : length if self._pad else len(tokens)] = 1
         return ids, mask
 
     def image_prompt(self, backbone: Backbone) -> tuple[list[int], list[int]]:

@@ -161,6 +161,9 @@ def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
     data = model_config(where / "config.json", MODEL_TYPES)
     check_depth(data, len(held), where / "config.json")
     _never_ask()
+    if data["model_type"] == "siglip" and isinstance(data.setdefault("text_config", {}), dict):
+        # transformers' own defaults are those of another vocabulary, and it warns of them.
+        data["text_config"] = {"bos_token_id": None, "eos_token_id": None} | data["text_config"]
     try:
         # Not `from_pretrained`, which also looks for code and for files that a config names.
         config = AutoConfig.for_model(data.pop("model_type"), **data)
@@ -170,7 +173,9 @@ def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
         ) from error
     preprocessor = where / "preprocessor_config.json"
     _settle_scale_factor(config, held)
-    backbone = source.backbone or derive_backbone(
+    # Of a dual encoder, sizes vary within one name: its own files say which.
+    named = source.backbone if config.model_type != "siglip" else None
+    backbone = named or derive_backbone(
         config,
         name=source.name,
         hub_id=source.hub_id,

@@ -25,8 +25,14 @@ from ngcg_cli.choices import (
 )
 from ngcg_cli.errors import UsageError
 
-# Peak learning rates of the paper's reference run.
-LEARNING_RATES = {"internvl": 3e-5, "smolvlm": 1e-4, "idefics3": 1e-4, "internvl_conv": 1e-4}
+# Peak learning rates of the paper's reference run; `tiny` and dual encoders are not in it.
+LEARNING_RATES = {
+    "internvl": 3e-5,
+    "smolvlm": 1e-4,
+    "idefics3": 1e-4,
+    "internvl_conv": 1e-4,
+    "siglip": 1e-4,
+}
 
 
 @dataclass(frozen=True)
