@@ -87,7 +87,8 @@ class SourceRecord:
     Attributes:
         path: path or URL, as the user gave it; the key of the source.
         size: bytes, None where unknown (remote).
-        mtime_ns: time of last change, None where unknown.
+        mtime_ns: time of last change, with what is known of its side files mixed in: good for
+            comparing only. None where unknown.
         tile: tile size with its unit ("224px", "100m"), or "auto".
         overlap: fraction of a tile shared with the next.
         min_valid: least share of valid pixels for a tile to be taken.

@@ -1,12 +1,12 @@
 """Recall of `--tile auto` against its finest tiles alone, also where things are larger.
 
-    python tests/bench/scales.py REGION.tif REGION.jsonl OUT --times 1,2,4
+    python tests/bench/scales.py REGION.tif REGION.jsonl OUT --times 1,2,4 [--side 2400]
 
 REGION is a square of photographs side by side, each with captions at its centre. For each factor a
-region of the same size is put together from a corner of it, every photograph over so many times the
-ground: what it shows is so many times larger. Each is indexed with `auto`, and asked the captions
-of the photographs that it shows; then again without the coarser tiles, which are left out of a copy
-of the index. Prints a JSON line for each.
+region of the same size, or of --side pixels, is put together from a corner of it, every photograph
+over so many times the ground: what it shows is so many times larger. Each is indexed with `auto`,
+and asked the captions of the photographs that it shows; then again without the coarser tiles, which
+are left out of a copy of the index. Prints a JSON line for each.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ def main(
     out: Annotated[Path, typer.Argument()],
     times: Annotated[str, typer.Option()] = "1,2,4",
     model: Annotated[str, typer.Option()] = "tiny",
+    side: Annotated[int, typer.Option(help="Pixels of an enlarged region.")] = 4800,
 ) -> None:
     """Measure each factor with and without the coarser tiles."""
     out.mkdir(parents=True, exist_ok=True)
     for factor in map(int, times.split(",")):
-        larger, asked = enlarged(region, captions, out, factor)
+        larger, asked = enlarged(region, captions, out, factor, side)
         index = out / f"index-{factor}"
         run_ngcg("index", str(larger), "--index", str(index), "--tile", "auto", "--model", model,
                  "--json", "-q")  # fmt: skip
@@ -52,13 +53,14 @@ def main(
             print(json.dumps({"times": factor, "tiles": kind, "count": tiles, **found}), flush=True)
 
 
-def enlarged(region: Path, captions: Path, out: Path, factor: int) -> tuple[Path, Path]:
+def enlarged(region: Path, captions: Path, out: Path, factor: int, side: int) -> tuple[Path, Path]:
     """A corner of the region over `factor` times the ground, at the region's pixel size."""
     larger, asked = out / f"region-{factor}.tif", out / f"region-{factor}.jsonl"
     if factor == 1:
         return region, captions
     with rasterio.open(region) as dataset:
-        width, height = dataset.width // factor, dataset.height // factor
+        width = min(dataset.width, side) // factor
+        height = min(dataset.height, side) // factor
         shape = (dataset.count, height * factor, width * factor)
         corner = Window(0, 0, width, height)
         pixels = dataset.read(window=corner, out_shape=shape, resampling=Resampling.bilinear)
