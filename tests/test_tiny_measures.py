@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples.tiny.measures import invariance
+from examples.tiny.measures import invariance, other_captions
 from examples.tiny.measures.places import Box, fits, measure, questions
 from examples.tiny.measures.robustness import WAYS
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -82,3 +82,12 @@ def test_a_pair_is_won_when_both_ways_are_nearest_to_each_other() -> None:
     assert figures["pairs"] == 10
     assert figures["number"] == 50
     assert figures["won"] == 90
+
+
+def test_a_tie_does_not_help_other_captions() -> None:
+    images = np.eye(12, dtype=np.float32)
+    texts = images[[0, 1, 2]].copy()
+    texts[1] = images[[1, 3]].sum(0)  # the right one and another are level
+    texts[2] = images[3:].sum(0)  # nine are nearer than the right one
+    figures = other_captions.measure(images, texts, np.array([0, 1, 2]))
+    assert figures == {"R@1": 33.33, "R@5": 66.67, "R@10": 66.67}
