@@ -25,6 +25,8 @@ _CELLS = 40
 _SPREAD = 0.5
 # The new score is the mean of the tile's and that of its so many best windows.
 _BEST = 3
+# A coarse tile is halved again until its side is no longer than this many metres.
+_ENOUGH_M = 100.0
 # Below this many pixels, half a tile shows nothing that the tile does not.
 _LEAST_SIDE = 16
 
@@ -32,9 +34,10 @@ _LEAST_SIDE = 16
 def refine(hits: Sequence[Hit], question: Vectors, encoder: Encoder) -> list[Hit]:
     """Hits with a point, a smaller footprint and a new order.
 
-    Each hit's tile is read once; 25 windows of half its side are embedded. Laid over each other,
-    their scores make a map of the tile, whose centre of weight is the point. The footprint is that
-    of the half window around it. A hit whose raster cannot be read stays as it is, and is told.
+    Of each hit's tile 25 windows of half its side are embedded. Laid over each other, their scores
+    make a map of the tile, whose centre of weight is the point. The footprint is that of the half
+    window around it, which is halved again while it is longer than 100 m. A hit whose raster
+    cannot be read stays as it is, and is told.
 
     Args:
         hits: of one question.
@@ -51,6 +54,16 @@ def refine(hits: Sequence[Hit], question: Vectors, encoder: Encoder) -> list[Hit
 
 
 def _refined(hit: Hit, question: Vectors, encoder: Encoder, rasters: Rasters) -> Hit:
+    """Halved until its side is short enough; the score is that of the first look."""
+    found = closer = _halved(hit, question, encoder, rasters)
+    while closer.point is not None and closer.tile_m > _ENOUGH_M:
+        before, closer = closer, _halved(closer, question, encoder, rasters)
+        if closer is before:
+            break
+    return replace(closer, score=found.score)
+
+
+def _halved(hit: Hit, question: Vectors, encoder: Encoder, rasters: Rasters) -> Hit:
     from ngcg_cli.raster import Window
     from ngcg_cli.search.footprints import pieces
 
