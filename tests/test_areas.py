@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import geopandas
 import pytest
 import shapely
+from raster_files import listening
 
 from ngcg_cli.errors import DataError
 from ngcg_cli.journeys.areas import read_areas
@@ -40,6 +42,10 @@ def test_points_and_lines_are_passed_over(tmp_path: Path) -> None:
         ('{"type": "Polygon"}', "is no GeoJSON"),
         ('{"type": "Point", "coordinates": [1, 2]}', "holds no polygon"),
         (
+            '{"type": "Polygon", "coordinates": [[[1e999, 0], [1, 0], [1, 1], [1e999, 0]]]}',
+            "is not finite",
+        ),
+        (
             json.dumps(shapely.geometry.mapping(shapely.box(6e5, 5.3e6, 6.1e5, 5.4e6))),
             "is not in degrees",
         ),
@@ -61,3 +67,45 @@ def test_other_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "area.gpkg").write_text("x")
     with pytest.raises(DataError, match="cannot be read"):
         read_areas(tmp_path / "area.gpkg")
+
+
+KML = (
+    '<?xml version="1.0"?>\n<!-- a --><kml xmlns="http://www.opengis.net/kml/2.2"><Placemark><Polygon>'
+    "<outerBoundaryIs><LinearRing><coordinates>10.5,47.93 10.52,47.93 10.52,47.94 10.5,47.94 "
+    "10.5,47.93</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></kml>"
+)
+
+
+def test_kml(tmp_path: Path) -> None:
+    (tmp_path / "area.kml").write_text(KML)
+    (area,) = read_areas(tmp_path / "area.kml")
+    assert area.equals(SQUARE)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".kml", "<OGRWFSDataSource><URL>{url}</URL></OGRWFSDataSource>"),
+        (".gpkg", "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>/vsicurl/{url}"
+         "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>"),
+        (".kml", KML + "<!-- <OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>{url}"
+         "</SrcDataSource></OGRVRTLayer></OGRVRTDataSource> -->"),
+        (".gml", "<OGRWFSDataSource><URL>{url}</URL></OGRWFSDataSource>"),
+    ],
+)  # fmt: skip
+def test_an_area_opens_nothing_else(tmp_path: Path, suffix: str, content: str) -> None:
+    with listening() as (port, asked):
+        file = tmp_path / f"area{suffix}"
+        file.write_text(content.replace("{url}", f"http://127.0.0.1:{port}/a"))
+        with pytest.raises(DataError, match=r"inside|no format of areas"):
+            read_areas(file)
+        assert not asked
+
+
+def test_a_pipe_beside_an_area_is_not_waited_for(tmp_path: Path) -> None:
+    geopandas.GeoDataFrame(geometry=[SQUARE], crs="EPSG:4326").to_file(tmp_path / "area.shp")
+    (tmp_path / "area.dbf").unlink()
+    os.mkfifo(tmp_path / "area.dbf")
+    with pytest.raises(DataError, match=r"area\.dbf: is a pipe"):
+        read_areas(tmp_path / "area.shp")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,7 +96,7 @@ def test_what_is_no_image_is_named(tmp_path, content, told):
 
 
 def test_a_folder_is_no_image(tmp_path):
-    with pytest.raises(DataError, match="broken image"):
+    with pytest.raises(DataError, match="a folder, pipe or device"):
         read_image(tmp_path)
 
 
@@ -164,3 +166,9 @@ def test_deep_grey_whose_zero_is_white_is_no_negative(tmp_path):
     path = tmp_path / "a.tif"
     Image.fromarray(np.uint16(65535) - pixels).save(path, tiffinfo={262: 0})
     assert np.array_equal(read_image(path), read_image(save(tmp_path / "b.tif", pixels)))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: a folder, pipe or device"):
+        read_image(tmp_path / "a.png")

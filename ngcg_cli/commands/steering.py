@@ -43,7 +43,7 @@ AreaOption: TypeAlias = Annotated[
         "--area",
         metavar="FILE",
         help="Only tiles whose centre lies in one of this file's polygons: GeoJSON, or with "
-        "'ngcg[gis]' GeoPackage, Shapefile, FlatGeobuf, KML, GML; any CRS.",
+        "'ngcg[gis]' GeoPackage, Shapefile, FlatGeobuf, KML; any CRS.",
     ),
 ]
 SourceOption: TypeAlias = Annotated[

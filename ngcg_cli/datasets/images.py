@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def read_image(path: Path) -> np.ndarray:
     picture, or beyond Pillow's limit on pixels.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("a folder, pipe or device, not a file", where=path)
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):

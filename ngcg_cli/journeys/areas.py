@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ngcg_cli.errors import DataError, NgcgError
 
@@ -12,8 +15,24 @@ if TYPE_CHECKING:
     import shapely
 
 GEOJSON = (".geojson", ".json")
-# What GDAL reads by itself, from one file, without fetching anything.
-VECTOR = (".gpkg", ".fgb", ".shp", ".kml", ".gml", ".parquet")
+# What GDAL reads by itself, from one file, without fetching or writing anything, and how such files
+# begin. GML is not among them: it names schemas to fetch, and GDAL makes a file beside it.
+VECTOR = {
+    ".gpkg": rb"SQLite format 3\0",
+    ".fgb": rb"fgb",
+    ".shp": rb"\0\0\x27\x0a",
+    ".kml": rb"(?s)(?>\xef\xbb\xbf|\s|<\?xml[^>]*>|<!--.*?-->)*+<(\w+:)?kml\b",
+    ".parquet": rb"PAR1",
+}
+# GDAL goes by what is in a file, not by its name: this tells it to open something else.
+_POINTS_ELSEWHERE = re.compile(rb"<OGR\w*DataSource", re.IGNORECASE)
+_HEAD = 1 << 20
+# Of the library that reads areas, which is not that of rasters.
+_NO_WEB = {
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_HTTP_PROXY": "http://0.0.0.0:1",
+    "GDAL_HTTPS_PROXY": "http://0.0.0.0:1",
+}
 _MAX_BYTES = 256 << 20
 _WGS84 = ("EPSG:4326", "OGC:CRS84")
 
@@ -22,7 +41,7 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
     """The polygons of a file of any CRS; points and lines in it are passed over.
 
     Args:
-        path: GeoJSON, GeoPackage, FlatGeobuf, Shapefile, KML, GML or GeoParquet. All but GeoJSON
+        path: GeoJSON, GeoPackage, FlatGeobuf, Shapefile, KML or GeoParquet. All but GeoJSON
             need the extra `gis`.
 
     Raises:
@@ -44,6 +63,8 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
     if path.stat().st_size > _MAX_BYTES:
         raise DataError("holds more than 256 MiB", where=path, hint="Cut out what is needed.")
     shapes = _of_geojson(path) if suffix in GEOJSON else _of_layer(path)
+    if not all(np.isfinite(shapely.get_coordinates(shape)).all() for shape in shapes):
+        raise DataError("has a point that is not finite", where=path, hint="Draw the area anew.")
     areas = [
         part
         for shape in shapes
@@ -96,14 +117,27 @@ def _of_layer(path: Path) -> list[Any]:
         ) from error
     import shapely
 
+    _refuse_other_content(path)
+    pyogrio.set_gdal_config_options(_NO_WEB)
     try:
         facts, _, geometry, _ = pyogrio.raw.read(path, columns=[])
-        shapes = shapely.from_wkb(geometry)
+        shapes = shapely.from_wkb([] if geometry is None else geometry)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise DataError(f"cannot be read ({error})", where=path) from error
     except (ValueError, shapely.errors.ShapelyError) as error:
         raise DataError(f"is damaged ({error})", where=path) from error
     return _in_degrees(list(shapes), facts.get("crs"), path)
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Sees that a file is of the format that its name says, and those beside it are plain files."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not re.match(VECTOR[path.suffix.lower()], head) or _POINTS_ELSEWHERE.search(head):
+        raise DataError(f"cannot be read (it is no {path.suffix} inside)", where=path)
+    for other in path.parent.iterdir():
+        if other.stem == path.stem and other.exists() and not (other.is_file() or other.is_dir()):
+            raise DataError("is a pipe or device beside an area", where=other, hint="Delete it.")
 
 
 def _in_degrees(shapes: list[Any], crs: str | None, path: Path) -> list[Any]:
