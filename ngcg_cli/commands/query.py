@@ -78,7 +78,9 @@ def query(
     ] = False,
     fetch: Annotated[
         bool,
-        typer.Option("--fetch", help="For a page's pictures, also read rasters that are remote."),
+        typer.Option(
+            "--fetch", help="For pictures, also read rasters on servers that only the index names."
+        ),
     ] = False,
     bbox: Annotated[
         BoundingBox | None,

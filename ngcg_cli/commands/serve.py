@@ -35,7 +35,10 @@ def serve(
         bool, typer.Option("--open", help="Open the page in your browser.")
     ] = False,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="For the imagery, also read rasters that are remote.")
+        bool,
+        typer.Option(
+            "--fetch", help="For imagery, also read rasters on servers that only the index names."
+        ),
     ] = False,
     index: IndexOption = "ngcg-index",
     model: IndexModelOption = None,

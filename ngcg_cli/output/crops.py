@@ -35,13 +35,15 @@ class Crops:
 
     Args:
         folder: a new or empty one, or one of earlier crops, which are replaced.
+        fetch: see `Pictures`.
 
     Raises:
         UsageError: the folder holds anything else, or cannot be made; nothing is written then.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fetch: bool = False) -> None:
         self.unreadable = 0
+        self._fetch = fetch
         self._folder = folder
         names = self._names()
         foreign = sorted(name for name in names if name != LIST and not _NAME.fullmatch(name))
@@ -73,7 +75,7 @@ class Crops:
         with (
             beside(self._folder / LIST) as path,
             path.open("w", encoding="utf-8", errors="backslashreplace") as listed,
-            Pictures() as pictures,
+            Pictures(self._fetch) as pictures,
         ):
             for number, answer in enumerate(answers, 1):
                 for hit in answer.hits:

@@ -25,7 +25,7 @@ class Delivery:
         output: a file instead of stdout.
         crops: a folder for a crop of each hit.
         pictures: draw the hits' pictures on the terminal.
-        fetch: a page's pictures may come from rasters that are not on this computer.
+        fetch: see `Pictures`.
 
     Raises:
         UsageError: they cannot be meant together, or nothing can be written there.
@@ -56,7 +56,7 @@ class Delivery:
         if crops is not None:
             from ngcg_cli.output.crops import Crops
 
-            self._crops = Crops(crops.expanduser())
+            self._crops = Crops(crops.expanduser(), fetch)
 
     @property
     def unreadable(self) -> int:
@@ -70,7 +70,7 @@ class Delivery:
         if self._pictures:
             from ngcg_cli.output.sheets import with_pictures
 
-            for piece in with_pictures(answers):
+            for piece in with_pictures(answers, self._fetch):
                 stdout.write(piece)
                 stdout.flush()
         elif self._output is None:

@@ -7,8 +7,6 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ngcg_cli.errors import RasterError
-from ngcg_cli.journeys.files import is_local
 from ngcg_cli.raster import Raster, Window
 from ngcg_cli.raster.servers import require
 
@@ -43,11 +41,11 @@ class Pictures:
     the window says.
 
     Args:
-        fetch: also open rasters that are not on this computer. An index may come from anywhere and
-            name any address: what is done unasked does not go there.
+        fetch: also open rasters on servers that only the index names. It may come from anywhere
+            and name any address: what is done unasked does not go there (`raster.servers`).
     """
 
-    def __init__(self, fetch: bool = True) -> None:
+    def __init__(self, fetch: bool = False) -> None:
         self._fetch = fetch
         self._open: OrderedDict[str, Raster] = OrderedDict()
 
@@ -69,14 +67,9 @@ class Pictures:
 
     def raster(self, path: str) -> Raster:
         """The open raster at `path`."""
-        if not self._fetch and not is_local(path):
-            raise RasterError(
-                "is not on this computer, and is not fetched unasked",
-                where=path,
-                hint="Say --fetch.",
-            )
-        if path not in self._open:
+        if not self._fetch:
             require(path)
+        if path not in self._open:
             self._open[path] = Raster.open(path)
             if len(self._open) > KEPT_OPEN:
                 self._open.popitem(last=False)[1].close()

@@ -43,15 +43,16 @@ def check_pictures(stdout: TextIO) -> None:
         )
 
 
-def with_pictures(answers: Iterable[Answer]) -> Iterator[str]:
+def with_pictures(answers: Iterable[Answer], fetch: bool = False) -> Iterator[str]:
     """Each answer's table, then its pictures in rows, by the best that the terminal can.
 
-    Sixel or kitty's protocol where it says that it knows them, else half blocks in colour.
+    Sixel or kitty's protocol where it says that it knows them, else half blocks in colour. For
+    `fetch` see `Pictures`.
     """
     from rich.text import Text
     from textual_image.renderable import Image as Drawn
 
-    with Pictures() as pictures:
+    with Pictures(fetch) as pictures:
         for query, hits in answers:
             if not hits:
                 continue

@@ -1,7 +1,8 @@
 """Which servers may be asked for the rasters that an index names.
 
 An index may come from anywhere, and so may the addresses in it. Pictures of hits are fetched from
-servers that the user named: when the rasters were indexed, or in `NGCG_SERVERS`.
+servers that the user named: when the rasters were indexed, or in `NGCG_SERVERS`. (With `--fetch`,
+from any; that is decided where pictures are cut.)
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def require(path: str) -> None:
     if unknown:
         name = min(unknown)
         raise RasterError(
-            f"is not fetched: only the index names the server {name}",
+            f"is not fetched unasked: only the index names the server {name}",
             where=path,
-            hint=f"If you trust it: NGCG_SERVERS='{name}'.",
+            hint=f"If you trust it: --fetch for pictures, or NGCG_SERVERS='{name}'.",
         )

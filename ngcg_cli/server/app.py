@@ -176,7 +176,7 @@ def application(desk: Desk, host: str, fetch: bool = False) -> Guard:
     Args:
         desk: what answers questions.
         host: what it will listen on; only requests to that are answered.
-        fetch: imagery may come from rasters that are not on this computer.
+        fetch: see `output.pictures.Pictures`.
     """
     service = Service(desk, fetch)
     routes = [

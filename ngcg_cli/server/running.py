@@ -23,7 +23,7 @@ def run(desk: Desk, host: str, port: int, open_browser: bool, fetch: bool = Fals
     Args:
         desk: what answers questions.
         host, port: what to listen on; port 0 takes any that is free.
-        fetch: imagery may come from rasters that are not on this computer.
+        fetch: see `output.pictures.Pictures`.
         open_browser: open the page in the user's browser.
 
     Raises:
