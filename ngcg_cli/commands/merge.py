@@ -17,13 +17,20 @@ logger = logging.getLogger(__name__)
 
 def merge(
     indexes: Annotated[
-        list[Path],
-        typer.Argument(metavar="INDEX", help="Index folders, two or more.", show_default=False),
+        list[str],
+        typer.Argument(
+            metavar="INDEX",
+            help="Indexes, two or more; one is enough from or into Milvus.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--out", metavar="DIR", help="The folder of the new index.", show_default=False
+            "--out",
+            metavar="DIR|milvus:...",
+            help="The folder of the new index; or one in Milvus, which may be there already.",
+            show_default=False,
         ),
     ],
     as_json: JsonOption = False,
@@ -37,13 +44,19 @@ def merge(
     \b
     Example:
       ngcg merge north-index south-index --out country-index
+      ngcg merge country-index --out milvus:country.db
     """
     from ngcg_cli.journeys.trust import pass_on
     from ngcg_cli.search.merge import merge as join
+    from ngcg_cli.search.milvus.name import is_milvus
+    from ngcg_cli.search.transfer import transfer
 
-    if len(indexes) < 2:
-        raise UsageError("one index alone cannot be joined", hint="Name two or more.")
-    report = join(indexes, out)
+    if any(map(is_milvus, (*indexes, out))):
+        report = transfer(indexes, out)
+    else:
+        if len(indexes) < 2:
+            raise UsageError("one index alone cannot be joined", hint="Name two or more.")
+        report = join([Path(index) for index in indexes], Path(out))
     pass_on(indexes, out, report.model)
     for double in report.duplicates:
         left = ", ".join(double["left_out"])

@@ -72,7 +72,7 @@ JsonOption = Annotated[
 
 
 #: Names of options and arguments that are texts, as they may be more than a path.
-_PATHS = ("model", "sources", "index")
+_PATHS = ("model", "sources", "index", "indexes", "out")
 
 
 def _be_verbose(value: bool) -> None:

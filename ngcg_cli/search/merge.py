@@ -15,6 +15,7 @@ from ngcg_cli.search.files import PARTIAL, flush_folder, unwritable
 from ngcg_cli.search.index import TileIndex
 from ngcg_cli.search.lock import LOCK, writer_lock
 from ngcg_cli.search.records import SegmentRecord, SourceRecord, file_name
+from ngcg_cli.search.store import Store
 
 
 @dataclass
@@ -55,10 +56,10 @@ def merge(paths: Sequence[Path], out: Path) -> MergeReport:
         )
     indexes = [TileIndex.open(path) for path in paths]
     for index in indexes[1:]:
-        _check_models(indexes[0], index)
+        check_models(indexes[0], index)
     model = indexes[0].model
     report = MergeReport(os.fspath(out), model.name, model.dim)
-    chosen = _choose(indexes, report)
+    chosen = choose(indexes, report)
     work = out.with_name(f"{PARTIAL}{out.name}")
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,8 @@ def merge(paths: Sequence[Path], out: Path) -> MergeReport:
     return report
 
 
-def _check_models(first: TileIndex, other: TileIndex) -> None:
+def check_models(first: Store, other: Store) -> None:
+    """See that two indexes are of one model; TileIndexError names both."""
     try:
         other.check_model(first.model)
     except TileIndexError as error:
@@ -90,7 +92,7 @@ def _check_models(first: TileIndex, other: TileIndex) -> None:
         ) from None
 
 
-def _choose(indexes: list[TileIndex], report: MergeReport) -> list[tuple[int, SourceRecord]]:
+def choose(indexes: Sequence[Store], report: MergeReport) -> list[tuple[int, SourceRecord]]:
     """(number of the index, source) for each path, in order of appearance; fills in the report."""
     found: dict[str, list[tuple[int, SourceRecord]]] = {}
     for number, index in enumerate(indexes):

@@ -35,7 +35,13 @@ MOST_BYTES = 8_000_000
 _PATIENCE = 30.0
 _LONG_PATIENCE = 3600.0
 # A client at rest asks for no sign of life: engines take that for an attack, and break off.
-_CALM = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
+# A server that comes back is found again within seconds.
+_CALM = {
+    "grpc.keepalive_time_ms": 300_000,
+    "grpc.keepalive_permit_without_calls": False,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    "grpc.use_local_subchannel_pool": 1,
+}
 # The embedded engines of this process, by folder: an engine lets in one process, and there each
 # index of the folder shares it.
 _embedded: weakref.WeakValueDictionary[str, _Embedded] = weakref.WeakValueDictionary()
@@ -270,7 +276,9 @@ class Engine:
         code = getattr(error, "code", None)
         code = code() if callable(code) else code
         cause: BaseException | None = error
-        while cause is not None and not isinstance(code, grpc.StatusCode):
+        for _ in range(8):  # a chain of causes may be a ring
+            if isinstance(code, grpc.StatusCode) or cause is None:
+                break
             if isinstance(cause, grpc.RpcError):
                 code = cause.code()
             cause = cause.__cause__ or cause.__context__

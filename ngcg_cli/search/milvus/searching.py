@@ -46,7 +46,7 @@ def find(
     expression = view.expression(filters)
     if expression is None:
         return hits
-    k = top if keep_overlaps else 4 * top + 16
+    k = _depth(top, keep_overlaps)
     waiting = np.arange(len(queries))
     while len(waiting) and k <= MOST_ROWS and (flat or not exact):
         deeper: list[int] = []
@@ -72,6 +72,11 @@ def find(
     if len(waiting):
         _compare_all(hits, waiting, view, queries, top, filters, keep_overlaps, expression)
     return hits
+
+
+def _depth(top: int, keep_overlaps: bool) -> int:
+    """Candidates asked for at first; some more than needed, as equal scores come in any order."""
+    return min(MOST_ROWS, top + 16 if keep_overlaps else 4 * top + 16)
 
 
 def _how(flat: bool, k: int) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def _compare_all(
 
     Of what is brought, the tiles among the k best are kept; k grows while overlaps leave too few.
     """
-    k = top if keep_overlaps else 4 * top + 16
+    k = _depth(top, keep_overlaps)
     ranges = [one for entry in view.within(filters) for one in entry.ranges]
     while len(waiting):
         kept: list[tuple[Rows, int]] = []
