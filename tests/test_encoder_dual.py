@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from samples import Ngcg, write_raster
 from small_models import letters, write_siglip
 
 from ngcg_cli.encoder.backbones import backbone_from_settings
@@ -182,3 +184,92 @@ def test_a_table_of_letters_cannot_blow_a_text_up(tmp_path: Path) -> None:
         tokenizer_bytes(written("x" * 65), None)
     with pytest.raises(ModelError, match="times longer"):
         tokenizer_bytes(written("x" * 33, "x" * 33), None)
+
+
+# --- the hub's cache --------------------------------------------------------------------------
+
+COMMIT = "0123456789" * 4
+
+
+def _cached(cache: Path, hub_id: str, version: int) -> Path:
+    """A model laid out as the hub's cache: blobs, a snapshot of links to them, a ref."""
+    from safetensors.torch import load_file, save_file
+
+    plain = cache / "plain"
+    write_siglip(plain, version)
+    weights = load_file(plain / "model.safetensors")
+    halved = {key: tensor.half() for key, tensor in weights.items()}
+    save_file(halved, plain / "model.safetensors", metadata={"format": "pt"})
+    home = cache / f"models--{hub_id.replace('/', '--')}"
+    snapshot = home / "snapshots" / COMMIT
+    for folder in (home / "blobs", home / "refs", snapshot):
+        folder.mkdir(parents=True)
+    for file in plain.iterdir():
+        blob = home / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        file.rename(blob)
+        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
+    (home / "refs" / "main").write_text(COMMIT)
+    return snapshot
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_from_the_cache_to_hits(cache: Path, tmp_path: Path, ngcg: Ngcg) -> None:
+    _cached(cache, "lcybuaa/Git-RSCLIP-base", 1)
+    raster = write_raster(tmp_path / "region.tif", 3)
+    index, tiles = tmp_path / "index", ("--tile", "32px", "--overlap", "0")
+    made = ngcg("index", raster, "--index", index, "--model", "git-rsclip-base", *tiles)
+    assert made.status == 0, made.err
+    asked = ngcg("query", "boats", "--index", index, "-k", "3", "--format", "jsonl")
+    assert [row["rank"] for row in asked.rows] == [1, 2, 3], asked.err
+    # The best tile is the one whose vector is nearest to the sentence's, as the model itself says.
+    encoder = load_encoder("git-rsclip-base", "cpu")
+    import rasterio
+
+    with rasterio.open(raster) as dataset:
+        pixels = np.moveaxis(dataset.read(), 0, -1)
+    cut = [pixels[y : y + 32, x : x + 32] for y in range(0, 128, 32) for x in range(0, 128, 32)]
+    scores = encoder.encode_images(cut) @ encoder.encode_texts("boats")[0]
+    assert asked.rows[0]["score"] == pytest.approx(float(scores.max()), abs=1e-4)
+
+
+def test_a_half_downloaded_model(cache: Path) -> None:
+    snapshot = _cached(cache, "some-org/some-model", 2)
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (snapshot / "model.safetensors").rename(snapshot / shards["a"])
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    with pytest.raises(ModelError, match=r"1 of 2 weight files .*hf download some-org/some-model"):
+        load_encoder("some-org/some-model", "cpu")
+    (snapshot / shards["a"]).unlink()
+    (snapshot / "model.safetensors.index.json").unlink()
+    with pytest.raises(ModelError, match=r"no .*safetensors weights.*hf download"):
+        load_encoder("some-org/some-model", "cpu")
+
+
+def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
+    write_siglip(tmp_path, 1)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"pickled ones \(pytorch_model.bin\) are never opened"):
+        load_encoder(tmp_path, "cpu")
+
+
+def test_a_gated_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError
+
+    def refuse(*_: object, **__: object) -> str:
+        request = httpx.Request("GET", "https://example.org/config.json")
+        raise GatedRepoError("403", response=httpx.Response(403, request=request))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ModelError, match=r"accepted its terms .*some-org/closed, then: hf auth"):
+        load_encoder("some-org/closed", "cpu")

@@ -74,6 +74,8 @@ def test_rows_have_the_promised_keys() -> None:
             "image_size",
             "image_tokens",
             "bundled",
+            "licence",
+            "needs",
         ]
 
 

@@ -22,6 +22,17 @@ _COUNTS = {
     "git-rsclip": (658_638_850, 6_488_064, 1024),
     "siglip2-base": (377_667_074, 2_433_024, 768),
 }
+#: The licence on the model's page, and what must be there before one searches with it.
+_HUB = "the hub or its cache"
+_FACTS = {
+    "tiny": ("research", "nothing"),
+    "smolvlm-256m": ("Apache-2.0", f"{_HUB}; training"),
+    "smolvlm-500m": ("Apache-2.0", f"{_HUB}; training"),
+    "internvl3.5-1b": ("Apache-2.0", f"{_HUB}; training"),
+    "git-rsclip-base": ("Apache-2.0", _HUB),
+    "git-rsclip": ("Apache-2.0", _HUB),
+    "siglip2-base": ("Apache-2.0", _HUB),
+}
 
 
 def backbone_config(name: str) -> Any:
@@ -49,7 +60,11 @@ def list_backbones() -> list[dict[str, Any]]:
     `trainable_parameters` is what LoRA trains with its default settings; `parameters` is the base
     model, without language-model head, together with that adapter (as peft and the paper count).
     """
-    return [row(backbone, *_COUNTS[name]) for name, backbone in BACKBONES.items()]
+    rows = []
+    for name, backbone in BACKBONES.items():
+        licence, needs = _FACTS[name]
+        rows.append(row(backbone, *_COUNTS[name]) | {"licence": licence, "needs": needs})
+    return rows
 
 
 def row(backbone: Backbone, parameters: int, trainable: int, dim: int) -> dict[str, Any]:

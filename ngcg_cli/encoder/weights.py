@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shlex
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngcg_cli.encoder.backbones import BACKBONES, MODEL_TYPES, Backbone, derive_backbone
+from ngcg_cli.encoder.hub import check_complete, fetch_snapshot
 from ngcg_cli.encoder.received import check_depth, model_config, parse_object, read_object
 from ngcg_cli.errors import ModelError, UsageError
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 _MODELS = Path(__file__).parent.parent / "models"
-_OFFLINE = (
-    "Weights come from the hub or its local cache (HF_HOME): connect once, or point HF_HOME at a "
-    "cache that has them, or use the bundled `--model tiny`."
-)
 #: Weight files up to this size are hashed whole, larger ones in blocks spread over them.
 _WHOLE = 64 << 20
 _BLOCK = 1 << 20
@@ -98,7 +94,7 @@ def resolve(name_or_path: str, revision: str | None = None, *, named: bool = Tru
     if not named and not re.fullmatch(r"[0-9a-f]{40}|main", revision):
         raise ModelError(f"no revision {revision!r} of {hub_id}", hint="A commit is due.")
     offline = not named and backbone is None
-    folder = _snapshot(hub_id, revision, named=backbone is not None, offline=offline)
+    folder = fetch_snapshot(hub_id, revision, named=backbone is not None, offline=offline)
     # A snapshot's folder is named by its commit: that is what a checkpoint must remember.
     return Source(name_or_path, folder, hub_id, folder.name, backbone)
 
@@ -117,33 +113,6 @@ def bundled_folder(backbone: Backbone) -> Path | None:
     return folder
 
 
-def _snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = False) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        # Weights as safetensors only: nothing is ever unpickled.
-        patterns = ["*.json", "*.safetensors"]
-        return Path(
-            snapshot_download(
-                hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline
-            )
-        )
-    except Exception as error:  # a family of HTTP, cache and file errors; all mean the same here
-        if offline:
-            raise ModelError(
-                "its base model is not in the cache, and the hub is asked only for what you name",
-                where=f"{hub_id} at revision {revision}",
-                hint=f"If you trust it: hf download {shlex.quote(hub_id)} --revision {revision}",
-            ) from error
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        lead = "" if named else "no such directory, and "
-        raise ModelError(
-            f"{lead}the hub has no answer ({reason.rstrip('.')})",
-            where=f"{hub_id} at revision {revision}",
-            hint=_OFFLINE,
-        ) from error
-
-
 def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
     """The transformers base model, without language-model head, on the CPU.
 
@@ -155,8 +124,7 @@ def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
     from ngcg_cli.encoder import convnet  # noqa: F401 -- registers the bundled model's classes
 
     where = source.folder
-    if not weight_files(where):
-        raise ModelError("no *.safetensors weights", where=where)
+    check_complete(where, source.hub_id)
     held = _held(where)
     data = model_config(where / "config.json", MODEL_TYPES)
     check_depth(data, len(held), where / "config.json")
