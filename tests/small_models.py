@@ -89,6 +89,55 @@ def write_smolvlm(folder: Path) -> None:
     write_tokenizer(folder)
 
 
+def write_qwen(folder: Path) -> None:
+    """Qwen3-VL with random weights, under the names of a published checkpoint with its head."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    write_tokenizer(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(
+        ["<|im_start|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = Qwen3VLConfig(
+        text_config={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "vocab_size": 400,
+            "eos_token_id": 0,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_interleaved": True,
+                "mrope_section": [4, 2, 2],
+            },
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_heads": 4,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        image_token_id=tokenizer.token_to_id("<|image_pad|>") or 0,
+        video_token_id=tokenizer.token_to_id("<|video_pad|>") or 0,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(9)
+    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+
+
 def letters(key: str, value: str) -> str:
     """SentencePiece's table of letters in base64: a double-array trie of one key of three bytes."""
     trie, place = [0] * 4096, 0

@@ -13,7 +13,7 @@ from ngcg_cli.errors import ModelError
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 #: Every supported `config.model_type`.
-MODEL_TYPES = ("smolvlm", "idefics3", "internvl", "internvl_conv", "siglip")
+MODEL_TYPES = ("smolvlm", "idefics3", "internvl", "internvl_conv", "siglip", "qwen3_vl")
 #: Pillow's numbers, as `preprocessor_config.json` writes them.
 PILLOW_RESAMPLE: dict[int, Resample] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -24,7 +24,12 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "down_proj")
 #: weights past any adapter.
 SIGLIP_TARGETS = ("q_proj", "k_proj", "v_proj", "self_attn.out_proj")
 #: Settings that came later are told only where they differ, so that fingerprints stay.
-_LATER = {"pad_text": False, "lowercase": False}
+_LATER: dict[str, Any] = {
+    "pad_text": False,
+    "lowercase": False,
+    "text_prefix": "",
+    "text_suffix": "",
+}
 
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -65,6 +70,9 @@ class Backbone:
     pad_text: bool = False
     #: Texts are brought to lower case before they are cut into tokens.
     lowercase: bool = False
+    #: What stands around every text; the suffix in place of [EOS].
+    text_prefix: str = ""
+    text_suffix: str = ""
 
     def settings(self) -> dict[str, Any]:
         """What shapes a vector besides weights and tokenizer: written to `ngcg.json`."""
@@ -147,6 +155,30 @@ def _siglip(name: str, hub_id: str | None, **more: Any) -> Backbone:
     return Backbone(name=name, hub_id=hub_id, **(values | more))
 
 
+def _qwen(name: str, hub_id: str | None, **more: Any) -> Backbone:
+    """A Qwen3-VL trained to embed: its chat with an instruction, which differs by side."""
+    system, user = "<|im_start|>system\n{}<|im_end|>\n", "<|im_start|>user\n"
+    answer = "<|im_end|>\n<|im_start|>assistant\n"
+    tile = "Represent the user's input."
+    question = "Retrieve images or text relevant to the user's query."
+    values: dict[str, Any] = {
+        "model_type": "qwen3_vl",
+        "image_size": 512,
+        "image_tokens": 256,
+        "image_prefix": system.format(tile) + user + "<|vision_start|>",
+        "image_token": "<|image_pad|>",
+        "image_suffix": "<|vision_end|>" + answer,
+        "resample": "bicubic",
+        "aspect_first": False,
+        "mean": _HALF,
+        "std": _HALF,
+        "max_text_tokens": 512,
+        "text_prefix": system.format(question) + user,
+        "text_suffix": answer,
+    }
+    return Backbone(name=name, hub_id=hub_id, **(values | more))
+
+
 #: The named backbones, in the order in which `ngcg models` lists them.
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -167,6 +199,8 @@ BACKBONES: dict[str, Backbone] = {
         _siglip("git-rsclip-base", "lcybuaa/Git-RSCLIP-base", image_size=224, image_tokens=196),
         _siglip("git-rsclip", "lcybuaa/Git-RSCLIP"),
         _siglip("siglip2-base", "google/siglip2-base-patch16-256", resample="bilinear"),
+        _qwen("qwen3-vl-embedding-2b", "Qwen/Qwen3-VL-Embedding-2B"),
+        _qwen("qwen3-vl-embedding-8b", "Qwen/Qwen3-VL-Embedding-8B"),
     )
 }
 
@@ -201,11 +235,16 @@ def derive_backbone(
             hint=f"Supported are {', '.join(MODEL_TYPES)}.",
         )
     vision = config.vision_config
-    size = _side(vision.image_size)
-    grid = size // _side(vision.patch_size)
     family = _family(model_type)
+    if family is _qwen:  # takes images of any size: one of 16 x 16 tokens is our choice
+        size = 16 * vision.spatial_merge_size * vision.patch_size
+    else:
+        size = _side(vision.image_size)
+    grid = size // _side(vision.patch_size)
     if family is _siglip:
         shuffle = 1
+    elif family is _qwen:
+        shuffle = vision.spatial_merge_size
     else:
         internvl = family is _internvl
         shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
@@ -237,6 +276,8 @@ def derive_backbone(
 def _family(model_type: str) -> Callable[..., Backbone]:
     if model_type == "siglip":
         return _siglip
+    if model_type == "qwen3_vl":
+        return _qwen
     return _internvl if model_type.startswith("internvl") else _smolvlm
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ngcg_cli.encoder.backbones import Backbone
 from ngcg_cli.encoder.module import EncoderModule, Pooling
+from ngcg_cli.encoder.whole import WholeModule
 from ngcg_cli.errors import ModelError
 
 
@@ -83,10 +84,12 @@ def module_for(
         pooling: see `EncoderModule`.
     """
     module: EncoderModule
+    prefix, suffix = image_prompt
     if backbone.model_type == "siglip":
         module = DualModule(base, pooling=pooling)
+    elif backbone.model_type == "qwen3_vl":
+        module = WholeModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
     else:
-        prefix, suffix = image_prompt
         module = EncoderModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
     module.lora_targets = backbone.lora_targets
     return module

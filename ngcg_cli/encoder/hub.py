@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from ngcg_cli.encoder.received import read_object
 from ngcg_cli.errors import ModelError
@@ -72,7 +73,7 @@ def check_complete(folder: Path, hub_id: str | None) -> None:
     due = {"model.safetensors"}
     if index.is_file():
         shards = read_object(index).get("weight_map")
-        names = shards.values() if isinstance(shards, dict) else [None]
+        names: list[Any] = list(shards.values()) if isinstance(shards, dict) else [None]
         if not all(isinstance(name, str) for name in names):
             raise ModelError("weight_map does not name files", where=index)
         due = set(names)

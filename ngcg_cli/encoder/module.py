@@ -32,6 +32,7 @@ _PARTS = {
     "internvl": _INTERNVL,
     "internvl_conv": _INTERNVL,
     "siglip": _Parts("vision_model", "", "text_model"),
+    "qwen3_vl": _Parts("visual", "", "language_model"),
 }
 
 

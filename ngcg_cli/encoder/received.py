@@ -30,7 +30,10 @@ _MAX_SIDE = 4096
 VISION_TYPES = ("smolvlm_vision", "idefics3_vision", "internvl_vision", "ngcg_convnet")
 TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "phi3", "gemma", "gemma2")
 #: Those of a model type that has its own.
-_OWN_PARTS = {"siglip": (("siglip_vision_model",), ("siglip_text_model",))}
+_OWN_PARTS = {
+    "siglip": (("siglip_vision_model",), ("siglip_text_model",)),
+    "qwen3_vl": (("qwen3_vl_vision", "qwen3_vl"), ("qwen3_vl_text",)),
+}
 #: Words of a config that make transformers import or fetch code; the encoder needs none of them.
 _UNWANTED = ("auto_map", "attn_implementation", "experts_implementation", "transformers_weights")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,11 @@ class TextTokenizer:
         if eos is None:
             raise ModelError("no end-of-sequence token is named", where=config)
         self.eos_id = eos
+        self._before: list[int] = []
+        self._after = [self.eos_id]
+        if backbone is not None and backbone.text_suffix:
+            self._before = self._prompt(backbone.text_prefix)
+            self._after = self._prompt(backbone.text_suffix)
         pad = self._token(names.get("pad_token"))
         self.pad_id = self.eos_id if pad is None else pad
 
@@ -99,12 +105,14 @@ class TextTokenizer:
             raise ModelError(
                 f"the tokenizer cannot be used ({error})", where=self.folder / "tokenizer.json"
             ) from error
-        return [[*encoding.ids[: max_tokens - 1], self.eos_id] for encoding in encodings]
+        room = max_tokens - len(self._before) - len(self._after)
+        return [[*self._before, *encoding.ids[:room], *self._after] for encoding in encodings]
 
     def longer(self, texts: Sequence[str], max_tokens: int) -> list[str]:
         """The texts that `ids` would cut."""
         # No token is shorter than a byte, and most texts are far from the limit.
-        long = [text for text in texts if len(text.encode("utf-8", "replace")) >= max_tokens]
+        room = max_tokens + 1 - len(self._before) - len(self._after)
+        long = [text for text in texts if len(text.encode("utf-8", "replace")) >= room]
         whole = self.ids(long, sys.maxsize)
         return [text for text, ids in zip(long, whole, strict=True) if len(ids) > max_tokens]
 
@@ -128,20 +136,22 @@ class TextTokenizer:
         return ids, mask
 
     def image_prompt(self, backbone: Backbone) -> tuple[list[int], list[int]]:
-        """The ids before and after the image's own tokens, [EOS] last.
+        """The ids before and after the image's own tokens, [EOS] last unless texts have a suffix.
 
         Raises:
             ModelError: the tokenizer does not know a token of the prompt as ONE token.
         """
-        parts = []
-        for text in (backbone.image_prefix, backbone.image_suffix):
-            with panics_told(self.folder / "tokenizer.json"):
-                encoding = self._tokenizer.encode(text, add_special_tokens=False)
-            if text.count("<") != len(encoding.ids):
-                raise ModelError(
-                    f"the tokenizer does not know the image prompt {text!r}",
-                    where=self.folder / "tokenizer.json",
-                    hint="Its tokens must be added tokens of the tokenizer.",
-                )
-            parts.append(encoding.ids)
-        return parts[0], [*parts[1], self.eos_id]
+        before, after = self._prompt(backbone.image_prefix), self._prompt(backbone.image_suffix)
+        return before, after if backbone.text_suffix else [*after, self.eos_id]
+
+    def _prompt(self, text: str) -> list[int]:
+        with panics_told(self.folder / "tokenizer.json"):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        due = [self._tokenizer.token_to_id(name) for name in re.findall("<[^<>]+>", text)]
+        if [token for token in ids if token in due] != due or None in due:
+            raise ModelError(
+                f"the tokenizer does not know the prompt {text!r}",
+                where=self.folder / "tokenizer.json",
+                hint="Its tokens must be added tokens of the tokenizer.",
+            )
+        return ids

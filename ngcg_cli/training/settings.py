@@ -25,13 +25,14 @@ from ngcg_cli.choices import (
 )
 from ngcg_cli.errors import UsageError
 
-# Peak learning rates of the paper's reference run; `tiny` and dual encoders are not in it.
+# Peak learning rates of the paper's reference run; only InternVL and SmolVLM are in it.
 LEARNING_RATES = {
     "internvl": 3e-5,
     "smolvlm": 1e-4,
     "idefics3": 1e-4,
     "internvl_conv": 1e-4,
     "siglip": 1e-4,
+    "qwen3_vl": 3e-5,
 }
 
 
