@@ -16,7 +16,7 @@ from ngcg_cli import items
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys.model import load_model
-from ngcg_cli.journeys.querying import Finder, read_photo
+from ngcg_cli.journeys.querying import Finder
 from ngcg_cli.journeys.questions import steering_parts
 from ngcg_cli.search.hits import Hit
 
@@ -124,8 +124,10 @@ class Places:
             DataError: the file is missing or no image.
         """
         if isinstance(image, (str, os.PathLike)):
+            from ngcg_cli.datasets.images import read_image
+
             (name,) = items.paths(image)
-            answers = self._finder.of_image(name, read_photo(Path(name)), top=top, **filters)
+            answers = self._finder.of_image(name, read_image(Path(name)), top=top, **filters)
         else:
             answers = self._finder.of_image("image", image, top=top, **filters)
         return list(next(answers).hits)

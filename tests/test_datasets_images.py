@@ -141,7 +141,7 @@ def test_an_image_tried_twice_counts_once(tmp_path):
 
 
 def test_a_photo_to_ask_with_is_seen_as_a_data_sets_picture_is(tmp_path):
-    from ngcg_cli.journeys.querying import read_photo
+    from ngcg_cli.journeys.questions import content_part
 
     grey = np.random.default_rng(0).integers(0, 256, (9, 8), np.uint8)
     cut_out = np.dstack([grey, grey, grey, np.where(grey > 99, 255, 0).astype(np.uint8)])
@@ -154,7 +154,7 @@ def test_a_photo_to_ask_with_is_seen_as_a_data_sets_picture_is(tmp_path):
     seen = {}
     for name, pixels in pictures.items():
         path = save(tmp_path / name, pixels)
-        seen[name] = read_photo(path)
+        seen[name] = content_part(str(path)).what
         assert np.array_equal(seen[name], read_image(path))
     assert np.array_equal(seen["16.png"], seen["float.tif"])
     assert seen["16.png"].std() > seen["8.png"].std(), "stretched, neither white nor black"

@@ -160,7 +160,7 @@ def query(
 
     from ngcg_cli.journeys.areas import read_areas
     from ngcg_cli.journeys.lines import LineReader
-    from ngcg_cli.journeys.querying import Finder, read_photo
+    from ngcg_cli.journeys.querying import Finder
     from ngcg_cli.journeys.questions import Part, Question, steering_parts
     from ngcg_cli.output.delivery import Delivery
     from ngcg_cli.output.terminal import prompted
@@ -188,7 +188,9 @@ def query(
     )
     lines = LineReader(sys.stdin.buffer) if text == "-" else None
     if image is not None:
-        parts = (Part(read_photo(image), str(image)), *parts)
+        from ngcg_cli.datasets.images import read_image
+
+        parts = (Part(read_image(image), str(image)), *parts)
     if lines is not None:
         answers = finder.of_texts(prompted(lines), parts)
     elif text is not None:

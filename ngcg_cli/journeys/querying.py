@@ -171,14 +171,3 @@ class Finder:
 
             hits = look_again(hits, vector, self._encoder)
         return [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
-
-
-def read_photo(path: Path) -> np.ndarray:
-    """A photo as uint8 RGB (h, w, 3), decoded as the pictures of a data set are.
-
-    Raises:
-        DataError: it is missing or no image that Pillow reads.
-    """
-    from ngcg_cli.datasets.images import read_image
-
-    return read_image(path)

@@ -107,9 +107,9 @@ def content_part(text: str, sign: int = 1) -> Part:
         raise UsageError(f"{text!r} says nothing", hint="Give a text or the path of a picture.")
     file = Path(what).expanduser()
     if _is_file(file):
-        from ngcg_cli.journeys.querying import read_photo
+        from ngcg_cli.datasets.images import read_image
 
-        return Part(read_photo(file), what, sign * weight)
+        return Part(read_image(file), what, sign * weight)
     return Part(what, what, sign * weight)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from ngcg_cli.search.files import file_size
 from ngcg_cli.search.format import CHECKED, VERSION
 from ngcg_cli.search.graph import Graph
 from ngcg_cli.search.health import checksum_trouble, size_trouble
-from ngcg_cli.search.index import TileIndex
 from ngcg_cli.search.records import SegmentRecord, SourceRecord
 from ngcg_cli.search.tiles import TileColumns
+
+if TYPE_CHECKING:
+    from ngcg_cli.search.index import TileIndex
 
 
 def describe(index: TileIndex, check: bool = False) -> dict[str, Any]:

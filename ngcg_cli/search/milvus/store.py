@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +18,10 @@ from ngcg_cli.search.blocks import Block
 from ngcg_cli.search.extent import extent
 from ngcg_cli.search.filters import NO_FILTERS, Filters, check_near
 from ngcg_cli.search.hits import Hit
-from ngcg_cli.search.milvus import catalogue, searching
+from ngcg_cli.search.milvus import catalogue, schema, searching
 from ngcg_cli.search.milvus.catalogue import PART_ROWS, Entry, Range, State
 from ngcg_cli.search.milvus.describe import describe, lost_sources
-from ngcg_cli.search.milvus.engine import MOST_BYTES, Engine, Row
+from ngcg_cli.search.milvus.engine import MOST_BYTES, Engine
 from ngcg_cli.search.milvus.name import parse
 from ngcg_cli.search.milvus.view import View, any_part
 from ngcg_cli.search.milvus.writer import writers_place
@@ -33,20 +31,8 @@ from ngcg_cli.search.vectors import Vectors
 
 Found = TypeVar("Found")
 
-# Characters of a footprint as base64: Milvus takes texts of 65,535 bytes.
-_MOST_FOOTPRINT = 65_535
 # Searches that are done again because tiles were taken out meanwhile.
 _TRIES = 5
-_TYPES = {
-    "id": "VARCHAR",
-    "part": "INT64",
-    "row": "INT64",
-    "lon": "DOUBLE",
-    "lat": "DOUBLE",
-    "bbox": "ARRAY",
-    "window": "ARRAY",
-    "footprint": "VARCHAR",
-}
 
 
 class MilvusIndex:
@@ -77,10 +63,14 @@ class MilvusIndex:
             index = {"index_type": "FLAT", "metric_type": "IP"}
             engine.create(place.records, catalogue.FIELDS, "nothing", index)
         if not engine.has(place.collection):
-            engine.create(place.collection, _fields(model.dim), "vector", _index(engine))
-        elif engine.fields(place.collection) != _types(model.dim):  # ours, and never used
+            engine.create(
+                place.collection, schema.fields(model.dim), "vector", schema.index_params(engine)
+            )
+        elif engine.fields(place.collection) != schema.types(model.dim):  # ours, and never used
             engine.drop(place.collection)
-            engine.create(place.collection, _fields(model.dim), "vector", _index(engine))
+            engine.create(
+                place.collection, schema.fields(model.dim), "vector", schema.index_params(engine)
+            )
         engine.upsert(place.records, [State(model).row()])
         return cls.open(where)
 
@@ -121,7 +111,7 @@ class MilvusIndex:
         elif tiles:
             fields = engine.fields(place.collection)
             vector = fields.pop("vector", "")
-            if fields != _TYPES or not vector.startswith("FLOAT_VECTOR("):
+            if fields != schema.TYPES or not vector.startswith("FLOAT_VECTOR("):
                 strange = place.collection
         if strange:
             raise TileIndexError(
@@ -191,7 +181,7 @@ class MilvusIndex:
         """Add blocks of tiles, of one source or of several, in one step."""
         for block in blocks:
             block.check(self.model.dim)
-            if any(len(wkb) * 4 > _MOST_FOOTPRINT * 3 - 12 for wkb in block.tiles.geometry):
+            if any(len(wkb) * 4 > schema.MOST_FOOTPRINT * 3 - 12 for wkb in block.tiles.geometry):
                 raise TileIndexError(
                     "a footprint of too many points for an index in Milvus",
                     where=block.source.path,
@@ -226,7 +216,7 @@ class MilvusIndex:
         ranges = []
         for first in range(0, len(block.tiles), PART_ROWS):
             rows = [
-                _row(block, vectors, part, at, first)
+                schema.row(block, vectors, part, at, first)
                 for at in range(first, min(first + PART_ROWS, len(block.tiles)))
             ]
             for begin in range(0, len(rows), step):
@@ -403,59 +393,3 @@ def _delete_keys(engine: Engine, keys: Sequence[str]) -> None:
     for first in range(0, len(keys), 1000):
         told = ", ".join(f'"{key}"' for key in keys[first : first + 1000])
         engine.delete(engine.place.records, f"key in [{told}]")
-
-
-def _row(block: Block, vectors: Vectors, part: int, at: int, first: int) -> Row:
-    tiles = block.tiles
-    return {
-        "id": _key(block.source, np.asarray(tiles.window[at]).tolist(), part),
-        "part": part,
-        "row": at - first,
-        "lon": float(tiles.lon[at]),
-        "lat": float(tiles.lat[at]),
-        "bbox": [float(edge) for edge in tiles.bbox[at]],
-        "window": [int(number) for number in tiles.window[at]],
-        "footprint": base64.b64encode(tiles.geometry[at]).decode(),
-        "vector": vectors[at],
-    }
-
-
-def _key(source: SourceRecord, window: Sequence[int], part: int) -> str:
-    """A tile's key: the same however often the same step writes it, so that it is there once.
-
-    The part's number is in it because tiles of a source that is made anew must not replace those
-    that count until then; a step that was interrupted and is done again gives the same numbers.
-    """
-    facts = (source.path, source.tile, source.overlap, source.min_valid, *window, part)
-    told = "\0".join(map(str, facts)).encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(told, digest_size=16).hexdigest()
-
-
-def _types(dim: int) -> dict[str, str]:
-    return {**_TYPES, "vector": f"FLOAT_VECTOR({dim})"}
-
-
-def _index(engine: Engine) -> Row:
-    """Flat in this process; on a server, which may hold very many, a graph (HNSW)."""
-    if engine.embedded:
-        return {"index_type": "FLAT", "metric_type": "IP"}
-    params = {"M": 16, "efConstruction": 200}
-    return {"index_type": "HNSW", "metric_type": "IP", "params": params}
-
-
-def _fields(dim: int) -> list[Row]:
-    return [
-        {"field_name": "id", "datatype": "VARCHAR", "max_length": 32, "is_primary": True},
-        {"field_name": "part", "datatype": "INT64"},
-        {"field_name": "row", "datatype": "INT64"},
-        {"field_name": "lon", "datatype": "DOUBLE"},
-        {"field_name": "lat", "datatype": "DOUBLE"},
-        _array("bbox", "DOUBLE"),
-        _array("window", "INT64"),
-        {"field_name": "footprint", "datatype": "VARCHAR", "max_length": _MOST_FOOTPRINT},
-        {"field_name": "vector", "datatype": "FLOAT_VECTOR", "dim": dim},
-    ]
-
-
-def _array(name: str, kind: str) -> Row:
-    return {"field_name": name, "datatype": "ARRAY", "element_type": kind, "max_capacity": 4}
