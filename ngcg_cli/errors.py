@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class NgcgError(Exception):
@@ -24,11 +25,19 @@ class NgcgError(Exception):
         self.hint = hint
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Whole also after a journey between processes."""
+        return _again, (type(self), self.what, self.where, self.hint)
+
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         text = f"{head.rstrip('.')}. {self.hint}" if self.hint else head
         # GDAL and the model libraries put line breaks into their messages; a pipeline reads lines.
         return " ".join(text.split())
+
+
+def _again(kind: type[NgcgError], what: str, where: str | None, hint: str | None) -> NgcgError:
+    return kind(what, where=where, hint=hint)
 
 
 class UsageError(NgcgError):

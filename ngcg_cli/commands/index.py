@@ -93,6 +93,15 @@ def index(
             help="Commit so many tiles at once, or what there is after 10 seconds.",
         ),
     ] = defaults.BLOCK_TILES,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="local|ray|ray://HOST:PORT",
+            help="Where rasters are read and embedded: in this process, or on Ray (needs "
+            "'ngcg[ray]').",
+        ),
+    ] = "local",
     index: IndexOption = "ngcg-index",
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
@@ -154,6 +163,7 @@ def index(
                 block_tiles=block,
                 prune=prune,
                 wait=wait,
+                engine=engine,
                 progress=progress,
                 **asked,
             )

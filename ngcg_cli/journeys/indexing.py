@@ -28,6 +28,7 @@ from ngcg_cli.journeys.model import (
     refuse_other_precision,
     stamp,
 )
+from ngcg_cli.journeys.on_ray import address_of, embed_on_ray
 from ngcg_cli.journeys.planning import Job, Plan, SourceReport, Status, make_plan
 from ngcg_cli.journeys.reading import CHUNK, Chunk, read_ahead
 from ngcg_cli.progress import Progress
@@ -90,6 +91,7 @@ def index_sources(
     prune: bool = False,
     wait: bool = False,
     drivers: Iterable[str] = (),
+    engine: str = "local",
     progress: Progress | None = None,
 ) -> IndexReport:
     """Adds rasters to an index, which is made if it is not there.
@@ -113,6 +115,8 @@ def index_sources(
         prune: drop from the index what lay under the sources once and is gone.
         wait: for another process that writes the index, instead of giving up.
         drivers: further drivers of GDAL that may open rasters, from now on in this process.
+        engine: `local`; `ray` reads and embeds on a Ray of this machine, `ray://HOST:PORT` on that
+            cluster.
         progress: is told how far the work is.
 
     Raises:
@@ -122,6 +126,7 @@ def index_sources(
         UsageError: tile, overlap or min_valid make no sense.
     """
     began = time.monotonic()
+    address = address_of(engine)
     progress = progress or Progress()
     names = items.paths(sources)
     (index_path,) = items.paths(index_path)
@@ -160,7 +165,27 @@ def index_sources(
         report.model = index.model.name if index is not None else model_name(model or BUNDLED)
         if index is not None:
             trust.remember_servers(index.path, (each.path for each in plan.reports))
-            _work(plan, index, encoder, batch_size, block_tiles, progress, report)
+
+            def read_and_embed(committer: Committer) -> None:
+                assert encoder is not None
+                hand_on = _counting(plan.jobs, committer, progress)
+                if address is None:
+                    _embed(plan.jobs, encoder, batch_size, hand_on)
+                    return
+                embed_on_ray(
+                    plan.jobs,
+                    encoder,
+                    model or index.model.name,
+                    hand_on,
+                    address=address,
+                    device=device,
+                    precision=precision,
+                    batch_size=batch_size,
+                    drivers=drivers,
+                )
+
+            work = read_and_embed if encoder is not None else None
+            _work(plan, index, work, block_tiles, progress, report)
             report.dim, report.tiles = index.model.dim, index.tile_count
     report.seconds = round(time.monotonic() - began, 3)
     return report
@@ -207,8 +232,7 @@ def _first(*values: Any) -> Any:
 def _work(
     plan: Plan,
     index: Store,
-    encoder: Encoder | None,
-    batch_size: int,
+    read_and_embed: Callable[[Committer], None] | None,
     block_tiles: int,
     progress: Progress,
     report: IndexReport,
@@ -217,12 +241,12 @@ def _work(
     index.rename_all(plan.renames)
     if report.pruned is not None:
         report.pruned = len(index.drop(plan.gone))
-    if encoder is not None:
+    if read_and_embed is not None:
         progress.start("indexing", sum(job.windows - job.start for job in plan.jobs))
         committer = Committer(index, plan.jobs, block_tiles)
         try:
             with committer:
-                _embed(plan.jobs, committer, encoder, batch_size, progress)
+                read_and_embed(committer)
         except KeyboardInterrupt:
             logger.warning(
                 "stopped: %s tiles of this run are in the index; give the same command again to go "
@@ -248,10 +272,8 @@ def _refresh_graph(index: Store, progress: Progress) -> None:
     index.refresh_graph(advance)
 
 
-def _embed(
-    jobs: list[Job], committer: Committer, encoder: Encoder, batch_size: int, progress: Progress
-) -> None:
-    """Reads, embeds and hands on to be committed, all at the same time."""
+def _counting(jobs: list[Job], committer: Committer, progress: Progress) -> Callable[[Chunk], None]:
+    """What takes a chunk that is embedded: it goes to the committer, and is told."""
     left = {job.path: job.windows - job.start for job in jobs}
 
     def hand_on(chunk: Chunk) -> None:
@@ -261,6 +283,13 @@ def _embed(
         progress.at(chunk.path)
         progress.advance(looked_at)
 
+    return hand_on
+
+
+def _embed(
+    jobs: list[Job], encoder: Encoder, batch_size: int, hand_on: Callable[[Chunk], object]
+) -> None:
+    """Reads, embeds and hands on to be committed, all at the same time."""
     # Resized by the readers: what waits is small, and the model's threads have the model alone.
     reading = read_ahead(
         jobs, 2 * encoder.image_size, max(2 * CHUNK, batch_size), prepare=encoder.resized

@@ -178,8 +178,13 @@ def _weight(chunk: Chunk | None) -> int:
     return 0 if chunk is None else max(1, len(chunk.pixels))
 
 
-def read_source(job: Job, max_side: int) -> Iterator[Chunk]:
+def read_source(job: Job, max_side: int, stop: int | None = None) -> Iterator[Chunk]:
     """Reads the windows of one source, in the order of its grid, from where an earlier run ended.
+
+    Args:
+        job: the source.
+        max_side: a tile's longer side is averaged down to this many pixels while reading.
+        stop: the window before which to end; None reads to the last.
 
     Raises:
         RasterError: it cannot be read on.
@@ -193,8 +198,9 @@ def read_source(job: Job, max_side: int) -> Iterator[Chunk]:
         windows = raster.grid(TileSize.parse(record.tile), record.overlap)
         if len(windows) != job.windows:
             raise RasterError("it changed while it was being indexed", hint="Index it again.")
-        for start in range(job.start, len(windows), CHUNK):
-            chunk = _read(raster, windows[start : start + CHUNK], record, max_side)
+        stop = len(windows) if stop is None else stop
+        for start in range(job.start, stop, CHUNK):
+            chunk = _read(raster, windows[start : min(start + CHUNK, stop)], record, max_side)
             if start + CHUNK >= len(windows):
                 chunk.complaints = raster.complaints()
             yield chunk

@@ -1,0 +1,251 @@
+"""Reading and embedding on a Ray cluster; planning and committing stay in this process.
+
+Pieces of rasters are read in tasks, their chunks go to actors that each hold the model (a GPU each
+where the cluster has some), and come back in order to the one committer. The functions that read
+and embed are those of one machine (`reading.read_source`, `indexing.embed`), so there is no second
+path.
+Ray Data bounds what waits, and tries again what a dead worker had in hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ngcg_cli.errors import NgcgError, RasterError, UsageError
+from ngcg_cli.journeys.planning import Job, SourceReport
+from ngcg_cli.journeys.reading import CHUNK, Chunk, read_source
+from ngcg_cli.search import SourceRecord
+
+if TYPE_CHECKING:
+    from ngcg_cli.encoder.encoder import Encoder
+    from ngcg_cli.encoder.precision import PrecisionChoice
+
+# Windows that one task reads: long enough to be worth its start, short enough to be done again.
+PIECE = 32 * CHUNK
+# Chunks that an actor gets at once; its batches run across them.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Windows of one raster, `start` to `stop` of its `windows`, read by one task."""
+
+    record: SourceRecord
+    windows: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What an actor loads: the model of the index, in its precision."""
+
+    name: str
+    device: str
+    precision: PrecisionChoice
+    fingerprint: str
+
+
+def address_of(engine: str) -> str | None:
+    """What `--engine` says: None for `local`, "" for a Ray of this machine, else `ray://HOST:PORT`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if engine == "local":
+        return None
+    if engine == "ray":
+        return ""
+    if engine.startswith("ray://") and ":" in engine.removeprefix("ray://"):
+        return engine
+    raise UsageError(f"--engine {engine!r} is not local, ray or ray://HOST:PORT")
+
+
+def embed_on_ray(
+    jobs: Sequence[Job],
+    encoder: Encoder,
+    model: str,
+    hand_on: Callable[[Chunk], object],
+    *,
+    address: str,
+    device: str,
+    precision: PrecisionChoice,
+    batch_size: int,
+    drivers: Sequence[str] = (),
+) -> None:
+    """Reads and embeds on a cluster, and hands on every chunk in the order of the jobs.
+
+    Args:
+        jobs: what to index.
+        encoder: the model as it is loaded here; the actors' must have its fingerprint.
+        model: its name or path, as the workers can load it.
+        hand_on: gets each chunk with its vectors.
+        address: `ray://HOST:PORT`, or "" for a Ray that is started on this machine.
+        device, precision, batch_size, drivers: as on one machine, for each worker.
+
+    Raises:
+        NgcgError: Ray is not installed, or the cluster cannot be reached.
+    """
+    ray = _started(address)
+    wanted = _Model(model, device, precision, encoder.fingerprint)
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0))
+    actors = gpus or max(1, int(resources.get("CPU", 2)) - 1)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    rows = [{"number": number, "piece": piece} for number, piece in enumerate(pieces(jobs))]
+    side = 2 * encoder.image_size
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
+    data = data.flat_map(_Reader(side, drivers), num_cpus=0.5).map_batches(
+        _Embedder,
+        fn_constructor_args=(wanted, batch_size),
+        batch_size=_AT_ONCE,
+        batch_format="numpy",
+        concurrency=(1, actors),
+        num_gpus=1 if gpus else 0,
+        num_cpus=0 if gpus else 0.5,
+    )
+    failed: set[str] = set()
+    try:
+        for row in data.iter_rows():
+            chunk: Chunk = row["chunk"]
+            if chunk.path in failed:
+                continue
+            if chunk.error is not None:
+                failed.add(chunk.path)
+            hand_on(chunk)
+    except ray.exceptions.RayError as error:
+        raise NgcgError(
+            f"the work on Ray ended: {_cause(error)}",
+            hint="What is committed is kept; give the same command again to go on.",
+        ) from error
+    finally:
+        if not address:
+            ray.shutdown()
+
+
+def pieces(jobs: Sequence[Job]) -> Iterator[Piece]:
+    """The work of some jobs, cut small enough for many workers, in order."""
+    for job in jobs:
+        if job.raster is not None:  # opened by the planning; a worker opens its own
+            job.raster.close()
+            job.raster = None
+        for start in range(job.start, job.windows, PIECE):
+            yield Piece(job.record, job.windows, start, min(start + PIECE, job.windows))
+
+
+class _Reader:
+    """Reads a piece: rows of one chunk each."""
+
+    def __init__(self, side: int, drivers: Sequence[str]) -> None:
+        self._side = side
+        self._drivers = drivers
+
+    def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        piece: Piece = row["piece"]
+        record = piece.record
+        job = Job(record, SourceReport(record.path, "indexed"), piece.windows, piece.start)
+        chunks: list[Chunk] = []
+        if self._drivers:
+            from ngcg_cli.raster.drivers import allow
+
+            allow(self._drivers)
+        try:
+            _see(record.path)
+            chunks.extend(read_source(job, self._side, piece.stop))
+        except Exception as error:  # whatever a raster provokes, the other sources go on
+            chunks.append(Chunk(record.path, error=error))
+        return [{"chunk": chunk} for chunk in chunks]
+
+
+class _Embedder:
+    """An actor that holds the model."""
+
+    def __init__(self, wanted: _Model, batch_size: int) -> None:
+        from ngcg_cli.encoder.loading import open_encoder
+
+        self._encoder = open_encoder(wanted.name, wanted.device, precision=wanted.precision)
+        self._batch_size = batch_size
+        if self._encoder.fingerprint != wanted.fingerprint:
+            raise NgcgError(
+                f"the model {wanted.name!r} of {socket.gethostname()} is not the index's",
+                hint="Install the same version of ngcg, and the same model, on every worker.",
+            )
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        from ngcg_cli.journeys.indexing import embed
+
+        chunks = [replace(chunk, vectors=[]) for chunk in batch["chunk"]]
+        for chunk in chunks:
+            chunk.pixels = [self._encoder.resized(pixels) for pixels in chunk.pixels]
+        done: list[Chunk] = []
+        embed(chunks, self._encoder, self._batch_size, done.append)
+        return {"chunk": done}
+
+
+def _see(path: str) -> None:
+    """That a worker can see a local raster at all."""
+    if os.path.isabs(path) and not path.startswith("/vsi") and not os.path.exists(path):
+        raise RasterError(
+            f"the worker {socket.gethostname()} cannot see it",
+            where=path,
+            hint="Put rasters where every worker can read them, or name them by URL.",
+        )
+
+
+def _started(address: str) -> Any:
+    """Ray, connected or started; quiet."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise NgcgError(
+            "--engine ray needs Ray", hint="Install it: pip install 'ngcg[ray]'."
+        ) from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if address.startswith("ray://"):
+        host, _, port = address.removeprefix("ray://").partition(":")
+        _reach(address, host, port)
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            ignore_reinit_error=True,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise NgcgError(
+            f"Ray cannot be reached: {' '.join(str(error).split())[:200]}",
+            where=address or None,
+            hint="Give --engine ray://HOST:PORT of a running cluster, or ray to start one here.",
+        ) from error
+    return ray
+
+
+def _reach(address: str, host: str, port: str) -> None:
+    """A cluster that is not there is told at once, not after Ray's own half minute."""
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise NgcgError(
+            f"Ray cannot be reached: {error}",
+            where=address,
+            hint="Give --engine ray://HOST:PORT of a running cluster, or ray to start one here.",
+        ) from error
+
+
+def _cause(error: Exception) -> str:
+    """The last line of what a worker threw."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
