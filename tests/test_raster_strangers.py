@@ -159,6 +159,37 @@ def test_a_vrt_may_describe_itself(tmp_path):
     assert read_all(str(mosaic(tmp_path / "a.vrt", "a.tif", more=more)))[1] == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["a.tif.ovr", "a.tif.msk", "A.TIF.AUX.XML", "a_rpc.txt", "a.RPB", "METADATA.DIM"]
+)
+def test_a_pipe_beside_a_raster_is_not_waited_for(tmp_path, name):
+    path = write(tmp_path / "a.tif", noise(1, 64, 64))
+    os.mkfifo(tmp_path / "fifo")  # which is nobody's side file
+    assert read_all(path, 16)[1] == 1
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(RasterError, match=f"{name}' beside it is a pipe or device"):
+        read_all(path, 16)
+    (tmp_path / "vrt").mkdir()
+    path = mosaic(tmp_path / "vrt" / "b.vrt", "../a.tif")
+    with pytest.raises(RasterError, match="beside it is a pipe or device"):
+        read_all(str(path), 16)
+
+
+@pytest.mark.parametrize("name", ["a.tif.ovr", "a.tif.msk", "a.tif.aux.xml"])
+def test_side_files_name_plain_files_alone(tmp_path, name):
+    path = write(tmp_path / "a.tif", noise(1, 64, 64))
+    os.mkfifo(tmp_path / "pipe")
+    if name == "a.tif.aux.xml":
+        (tmp_path / name).write_text(
+            '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
+            ":::BASE:::pipe</MDI></Metadata></PAMDataset>"
+        )
+    else:
+        mosaic(tmp_path / name, "pipe")
+    with pytest.raises(RasterError, match="no plain file"):
+        read_all(path, 16)
+
+
 def test_an_overview_that_is_not_there_is_one_line(tmp_path):
     write(tmp_path / "a.tif", noise(1, 64, 64))
     path = mosaic(tmp_path / "a.vrt", "a.tif")

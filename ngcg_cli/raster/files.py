@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import vrt
@@ -33,6 +36,65 @@ def raster_files(path: str) -> list[str]:
             found[name] = None
             found.update(dict.fromkeys(_beside(name, listed)))
     return list(found)
+
+
+def refuse_traps(path: str, parts: Iterable[str] = ()) -> None:
+    """Refuses a raster beside which something lies that GDAL would wait for, or be led away by.
+
+    GDAL opens side files by itself: a pipe among them is waited for without end, and overviews or a
+    mask may be a VRT.
+
+    Args:
+        path: the raster.
+        parts: those of a VRT.
+
+    Raises:
+        RasterError: a pipe or device lies there, or a VRT that names other than plain files.
+    """
+    for file in (path, *parts):
+        folder, own = os.path.split(file)
+        folder, own = folder or ".", own.lower()
+        try:
+            specials, names = _listed(folder, os.stat(folder).st_mtime_ns)
+        except (OSError, ValueError):  # opening tells
+            continue
+        stem = os.path.splitext(own)[0]
+        for name in specials:
+            if name.lower().startswith(stem) or os.path.splitext(name)[1]:
+                raise RasterError(
+                    f"is not read: {name!r} beside it is a pipe or device, which GDAL may wait for",
+                    where=path,
+                    hint="Delete it, or move one of them.",
+                )
+        for end in (".ovr", ".msk", ".msk.ovr", ".ovr.msk", ".ovr.ovr", ".aux"):
+            for name in names.get(own + end, ()):
+                beside = os.path.join(folder, name)
+                if vrt.is_vrt(beside):
+                    vrt.plain_parts(beside)
+
+
+@lru_cache(maxsize=64)
+def _listed(folder: str, changed: int) -> tuple[list[str], dict[str, list[str]]]:
+    """Pipes and devices in a folder as it last changed; its files by their names in lower case.
+
+    Sockets are none of them: opening one fails at once.
+    """
+    specials, names = [], defaultdict(list)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file():
+                names[entry.name.lower()].append(entry.name)
+            elif not entry.is_dir() and _is_waited_for(entry.path):
+                specials.append(entry.name)
+    return sorted(specials), names
+
+
+def _is_waited_for(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _beside(path: str, listed: dict[str, list[str]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +14,7 @@ from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import drivers, vrt
+from ngcg_cli.raster.files import refuse_traps
 from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Georeference
 from ngcg_cli.raster.gdal import is_remote
@@ -35,9 +37,10 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
     _refuse_undecodable(path)
     limited = drivers.limit()
     trusted = drivers.trusts_vrt()
-    if not trusted and vrt.is_vrt(path):
-        vrt.plain_parts(path)
+    if not trusted:
+        refuse_traps(path, vrt.plain_parts(path) if vrt.is_vrt(path) else ())
     dataset = resources.enter_context(rasterio.open(path))
+    _refuse_trapped_overviews(path, dataset)
     if dataset.driver not in drivers.allowed():  # only where they could not be limited
         raise RasterError(
             f"its driver, {dataset.driver}, is not allowed",
@@ -59,6 +62,17 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
     if _needs_warp(dataset):
         dataset = resources.enter_context(_warped(dataset))
     return dataset, _georeference(path, dataset)
+
+
+def _refuse_trapped_overviews(path: str, dataset: Any) -> None:
+    """Metadata may name the file of the overviews, which GDAL opens when they are asked for."""
+    named = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE", "").removeprefix(":::BASE:::")
+    if not vrt.is_plain(os.path.join(os.path.dirname(path), named), folders=True):
+        raise RasterError(
+            f"is not read: it names {named[:200]!r} for its overviews, which is no plain file",
+            where=path,
+            hint="Make them anew: gdaladdo -clean FILE, then gdaladdo FILE.",
+        )
 
 
 def coarsest_overview(dataset: Any) -> int:

@@ -99,13 +99,13 @@ def _parts(path: str) -> Iterator[str]:
             raise _refused(path, f"it names {value[:200]!r}, which is no plain file")
         # Which folder GDAL starts from depends on an attribute: neither may hold a device or pipe.
         for start in (folder, os.getcwd()):
-            if not _is_plain(os.path.join(start, value), folders=not named):
+            if not is_plain(os.path.join(start, value), folders=not named):
                 raise _refused(path, f"it names {value[:200]!r}, which is no plain file")
         if named:
             yield os.path.join(folder, value)
 
 
-def _is_plain(path: str, folders: bool) -> bool:
+def is_plain(path: str, folders: bool) -> bool:
     """Whether a file is a regular one, or is not there."""
     try:
         mode = os.stat(path).st_mode
