@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ngcg_cli.beside import beside
 from ngcg_cli.errors import ModelError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Calibration:
         return logistic(self.background.features(question, tiles), self.coefficients)
 
     def save(self, path: Path) -> None:
-        """Write the file whole or not at all."""
+        """Write the file whole or not at all; NgcgError where the file system refuses."""
         from safetensors.numpy import save
 
         data = save(
@@ -101,9 +102,8 @@ class Calibration:
                 "facts": json.dumps(self.facts, sort_keys=True),
             },
         )
-        partial = path.with_name(f".partial-{path.name}")
-        partial.write_bytes(data)
-        partial.replace(path)
+        with beside(path) as partial:
+            partial.write_bytes(data)
 
     @classmethod
     def load(cls, path: Path, fingerprint: str, dim: int) -> Calibration | None:

@@ -1,16 +1,15 @@
-"""The rasters of hits, opened again: each once, and those that cannot be read told once."""
+"""The pixels of hits, from their rasters; those that cannot be read are told once."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ngcg_cli.errors import RasterError
+from ngcg_cli.raster.kept import KeptOpen
 
 if TYPE_CHECKING:
     from ngcg_cli.raster import Raster
@@ -18,8 +17,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# In rank order the rasters take turns, and a remote one is dear to open again.
+_MOST_OPEN = 64
 
-class Rasters:
+
+class Rasters(KeptOpen):
     """Reads the pixels of hits; use it as a context manager.
 
     Args:
@@ -27,34 +29,20 @@ class Rasters:
     """
 
     def __init__(self, why: str) -> None:
+        super().__init__(most=_MOST_OPEN)
         self._why = why
-        self._opened: dict[str, Raster | None] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+        self._unreadable: set[str] = set()
 
     def of(self, hit: Hit) -> Raster | None:
-        """The open raster of a hit; None, and told, where it cannot be opened."""
-        if hit.source not in self._opened:
-            from ngcg_cli.raster import Raster
-            from ngcg_cli.raster.servers import require
-
-            self._opened[hit.source] = None
-            try:
-                require(hit.source)
-                self._opened[hit.source] = self._stack.enter_context(Raster.open(hit.source))
-            except RasterError as error:
-                logger.warning("%s: %s", self._why, error)
-        return self._opened[hit.source]
+        """The open raster of a hit; None, and told once, where it cannot be opened."""
+        if hit.source in self._unreadable:
+            return None
+        try:
+            return self.raster(hit.source)
+        except RasterError as error:
+            self._unreadable.add(hit.source)
+            logger.warning("%s: %s", self._why, error)
+            return None
 
     def pixels(self, hit: Hit, max_side: int) -> npt.NDArray[np.uint8] | None:
         """A hit's tile as uint8 RGB (h, w, 3), sides up to `max_side`; None if unreadable."""

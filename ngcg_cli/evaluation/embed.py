@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngcg_cli.beside import beside
 from ngcg_cli.datasets.images import ImageFailures, read_image
-from ngcg_cli.errors import DataError
+from ngcg_cli.errors import DataError, NgcgError
 from ngcg_cli.evaluation.ranking import Floats, check_vectors
 
 if TYPE_CHECKING:
@@ -68,15 +69,12 @@ class EmbeddingCache:
         """Keep vectors, whole or not at all; a full disk costs a warning, not the evaluation."""
         if self.folder is None:
             return
-        partial = self._path(key).with_suffix(f".{os.getpid()}.partial")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.save(file, vectors, allow_pickle=False)
-            partial.replace(self._path(key))
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            logger.warning("the embeddings cannot be kept in %s: %s", self.folder, error.strerror)
+            with beside(self._path(key)) as partial:
+                np.save(partial, vectors, allow_pickle=False)
+        except (OSError, NgcgError) as error:
+            logger.warning("the embeddings cannot be kept: %s", error)
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None

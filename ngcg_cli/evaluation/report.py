@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ngcg_cli.errors import NgcgError, UsageError
+from ngcg_cli.beside import beside
+from ngcg_cli.errors import UsageError
 from ngcg_cli.evaluation.metrics import CONFIDENCE, RESAMPLES, SEED
 from ngcg_cli.plain import csv_line, json_text
 
@@ -68,18 +69,11 @@ def write_rows(report: Report, path: Path) -> None:
     What a query does not have (no position, not among the hits) is empty, or null. The file
     appears whole or not at all.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                file.write(csv_line(ROW_FIELDS))
-                for row in report.rows():
-                    file.write(csv_line(map(row.get, ROW_FIELDS)))
-            else:
-                for row in report.rows():
-                    file.write(json_text(row) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise NgcgError(f"cannot be written: {error.strerror}", where=path) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with beside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix.lower() == ".csv":
+            file.write(csv_line(ROW_FIELDS))
+            for row in report.rows():
+                file.write(csv_line(map(row.get, ROW_FIELDS)))
+        else:
+            for row in report.rows():
+                file.write(json_text(row) + "\n")

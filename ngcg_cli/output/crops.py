@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from ngcg_cli.beside import beside
 from ngcg_cli.errors import NgcgError, RasterError, UsageError
-from ngcg_cli.output.beside import beside
 from ngcg_cli.output.hits import hit_record
 from ngcg_cli.output.pictures import Pictures, encoded
 from ngcg_cli.plain import json_text

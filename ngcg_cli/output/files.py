@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from ngcg_cli.beside import beside, check_target
 from ngcg_cli.errors import NgcgError, UsageError
-from ngcg_cli.output.beside import beside, check_target
 
 if TYPE_CHECKING:
     from ngcg_cli.journeys.querying import Answer

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
-from ngcg_cli.raster import Raster, Window
-from ngcg_cli.raster.servers import require
+from ngcg_cli.raster import Window
+from ngcg_cli.raster.kept import KeptOpen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 # Around a tile, as a fraction of its side: enough to see where it lies, little enough to see it.
 MARGIN = 0.35
-# Rasters kept open: hits of one question mostly come from a few.
-KEPT_OPEN = 8
 
 
 class Picture(NamedTuple):
@@ -34,47 +30,12 @@ class Picture(NamedTuple):
     outline: tuple[float, float, float, float]
 
 
-class Pictures:
-    """Cuts pictures from rasters and keeps the last few open; for one thread, close it after use.
+class Pictures(KeptOpen):
+    """Cuts pictures from rasters, which it keeps open; see `KeptOpen` for `fetch`.
 
     Every method raises RasterError where the raster is gone, unreadable, or no longer as large as
     the window says.
-
-    Args:
-        fetch: also open rasters on servers that only the index names. It may come from anywhere
-            and name any address: what is done unasked does not go there (`raster.servers`).
     """
-
-    def __init__(self, fetch: bool = False) -> None:
-        self._fetch = fetch
-        self._open: OrderedDict[str, Raster] = OrderedDict()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the rasters."""
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def raster(self, path: str) -> Raster:
-        """The open raster at `path`."""
-        if not self._fetch:
-            require(path)
-        if path not in self._open:
-            self._open[path] = Raster.open(path)
-            if len(self._open) > KEPT_OPEN:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(path)
-        return self._open[path]
 
     def of(self, hit: Hit, side: int, margin: float = MARGIN) -> Picture:
         """The picture of a hit.

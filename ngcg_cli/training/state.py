@@ -6,7 +6,6 @@ One file, because one rename is atomic and two are not: the JSON part travels in
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ngcg_cli.beside import beside
 from ngcg_cli.errors import ModelError, NgcgError, UsageError
 
 RUN_FILE = "run.json"  # the sign that a folder is a run's: the first that is written
@@ -101,12 +101,8 @@ def save_state(
         tensors[f"average/{name}"] = value
     # A clone each: safetensors refuses tensors that share memory, which views of one buffer do.
     tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    target = out / STATE_FILE
-    beside = target.with_suffix(".partial")
-    save_file(tensors, beside, metadata={"ngcg": json.dumps({"format": _FORMAT, **info})})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(target)
+    with beside(out / STATE_FILE, alone=True) as partial:
+        save_file(tensors, partial, metadata={"ngcg": json.dumps({"format": _FORMAT, **info})})
 
 
 def load_state(
@@ -205,6 +201,5 @@ def keep_rows_until(path: Path, step: int) -> None:
         with suppress(ValueError):  # a line cut short by a kill
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-    beside = path.with_suffix(".partial")
-    beside.write_text("".join(kept))
-    beside.replace(path)
+    with beside(path, alone=True) as partial:
+        partial.write_text("".join(kept))

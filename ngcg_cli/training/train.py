@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ngcg_cli.beside import beside
 from ngcg_cli.datasets import ImageFailures, drop_missing, load_pairs
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -248,13 +249,12 @@ def _publish(out: Path, chosen: str) -> None:
     """Make `out` itself the chosen checkpoint; `ngcg.json` comes last, as the sign of a whole."""
     files = sorted((out / chosen).iterdir(), key=lambda file: (file.name == "ngcg.json", file.name))
     for file in files:
-        beside = out / f".{file.name}.partial"
-        beside.unlink(missing_ok=True)
-        try:
-            os.link(file, beside)  # the same bytes need no second place on disk
-        except OSError:
-            shutil.copyfile(file, beside)
-        beside.replace(out / file.name)
+        with beside(out / file.name, alone=True) as partial:
+            partial.unlink(missing_ok=True)
+            try:
+                os.link(file, partial)  # the same bytes need no second place on disk
+            except OSError:
+                shutil.copyfile(file, partial)
 
 
 def _plot(out: Path) -> None:

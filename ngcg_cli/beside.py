@@ -26,16 +26,22 @@ def check_target(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def beside(target: Path) -> Iterator[Path]:
+def beside(target: Path, *, alone: bool = False) -> Iterator[Path]:
     """A path to write to, in the folder of `target`; it takes the place of `target` at the end.
 
     The suffix is the same: libraries judge by it. After an error nothing is left, and what was at
     `target` stays as it was.
 
+    Args:
+        target: the file.
+        alone: nobody else writes it meanwhile. Then the path is always the same, and what a killed
+            run has left there is written over.
+
     Raises:
         NgcgError: the file system refuses.
     """
-    partial = target.with_name(f".ngcg-{os.getpid()}{target.suffix}")
+    mark = target.stem if alone else os.getpid()
+    partial = target.with_name(f".ngcg-{mark}{target.suffix}")
     try:
         yield partial
         with partial.open("rb") as file:
