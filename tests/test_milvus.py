@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import shapely
 from test_search import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError, UsageError
@@ -298,3 +300,34 @@ def test_merged_into_milvus_and_back(name: str, tmp_path: Path) -> None:
     with pytest.raises(TileIndexError, match="Only indexes of one model"):
         transfer([other_model], name)
     assert os.path.isdir(other_model)
+
+
+@pytest.mark.slow
+def test_the_same_hits_as_a_folder_with_and_without_each_filter(name: str, tmp_path: Path) -> None:
+    stores = [create_index(tmp_path / "folder", MODEL), create_index(name, MODEL)]
+    for store in stores:
+        for number, path in enumerate(("a.tif", "b.tif")):
+            for first in range(3):
+                seed = 3 * number + first
+                tiles = row_of_tiles(60, west=10 + 0.02 * first + 0.0003 * number, step=40)
+                told = source(path, acquired=f"202{number}", complete=first == 2)
+                store.commit([Block(told, tiles, unit(60, seed=seed), first == 0)])
+    queries = unit(30, seed=77)
+    for filters in (
+        Filters(),
+        Filters(bbox=(10.01, 50, 10.05, 51)),
+        Filters(near=(50.0005, 10.03, 1500)),
+        Filters(areas=(shapely.Polygon([(10, 49), (10.3, 49), (10, 50.02)]),)),
+        Filters(source="b*"),
+        Filters(after="2021"),
+        Filters(before="2021", bbox=(10.02, 50, 10.05, 51)),
+    ):
+        for keep_overlaps in (False, True):
+            one, other = (s.search(queries, 10, filters, keep_overlaps=keep_overlaps)
+                          for s in stores)  # fmt: skip
+            assert all(one)
+            for mine, theirs in zip(one, other, strict=True):
+                for a, b in zip(mine, theirs, strict=True):
+                    assert (a.source, a.window, a.footprint) == (b.source, b.window, b.footprint)
+                    assert a.score == pytest.approx(b.score, abs=1e-5)
+                    assert np.array_equal(a.vector, b.vector)  # type: ignore[arg-type]
