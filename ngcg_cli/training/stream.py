@@ -36,6 +36,8 @@ def stream(
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_parent,
+        # Never forked from this process: its OpenMP threads have worked, and would be missing.
+        multiprocessing_context="spawn" if workers else None,
     )
     return iter(loader)
 
