@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def test_a_place_finds_itself_and_its_own_picture(ask: Ngcg, tmp_path: Path) -> 
         (("a pond", "--like", "95,10"), 2, "is not LAT,LON"),
         (("a pond", "--like", "-40,10"), 2, "no tile of the index lies at -40,10"),
         (("a pond", "--add", "0:x"), 2, "the weight 0 is not above 0"),
+        (("a pond", "--add", "-2:x"), 2, "the weight -2 is not above 0"),
         (("a pond", "--subtract", "a pond"), 2, "cancel each other"),
         (("a pond", "--min-confidence", "0.5"), 2, "has no calibration"),
         (("a pond", "--after", "yesterday"), 2, "'yesterday' is no date"),
@@ -117,15 +119,15 @@ def test_a_raster_that_is_gone_leaves_its_hits_as_they_are(
     assert all("point" not in row for row in outcome.rows)
 
 
-@pytest.fixture
-def calibrated(fake_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[[5.0, 0, 0, -3]])
+def calibrated(fake_backbone: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """A calibration in the user's own data that takes the cosine for the chance, nearly."""
     encoder = load_encoder(str(fake_backbone), "cpu")
     rng = np.random.default_rng(0)
     some = rng.normal(size=(40, encoder.dim)).astype(np.float32)
     some /= np.linalg.norm(some, axis=1, keepdims=True)
     made = Calibration(
-        Background(some, some), np.array([5.0, 0, 0, -3]), encoder.fingerprint, {"data": "drawn"}
+        Background(some, some), np.array(request.param), encoder.fingerprint, {"data": "drawn"}
     )
     from ngcg_cli.answers.confidence import search_paths
 
@@ -142,6 +144,23 @@ def test_a_calibrated_model_tells_its_confidence(ask: Ngcg, calibrated: None) ->
         assert row["confidence"] == pytest.approx(1 / (1 + np.exp(3 - 5 * row["score"])), abs=2e-3)
     floor = (rows[10]["confidence"] + rows[11]["confidence"]) / 2
     assert ask("a pond", "-k", "32", "--min-confidence", str(floor)).rows == rows[:11]
+
+
+def test_a_confidence_that_no_hit_reaches_is_told(ask: Ngcg, calibrated: None) -> None:
+    best = ask("a pond", "-k", "1").rows[0]["confidence"]
+    outcome = ask("a pond", "-k", "5", "--min-confidence", "1")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert f"reaches --min-confidence 1 (best: {best:.4f})" in outcome.err
+
+
+@pytest.mark.parametrize("calibrated", [[-5.0, 0, 0, 3]], indirect=True)
+def test_a_confidence_is_looked_for_beyond_the_first_hits(ask: Ngcg, calibrated: None) -> None:
+    # Here confidence rises as the score falls, so that no hit of the first two is good enough.
+    rows = ask("a pond", "-k", "32").rows
+    floor = (rows[7]["confidence"] + rows[8]["confidence"]) / 2
+    found = ask("a pond", "-k", "2", "--min-confidence", str(floor)).rows
+    assert [row["window"] for row in found] == [row["window"] for row in rows[8:10]]
+    assert [row["rank"] for row in found] == [1, 2]
 
 
 def test_another_model_orders_the_best_hits_by_its_own_vectors(

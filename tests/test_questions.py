@@ -80,6 +80,7 @@ def test_parts_that_cancel_each_other_are_refused(encoder) -> None:
         ("cranes", (1.0, "cranes")),
         ("2:cranes", (2.0, "cranes")),
         ("0.5:many small boats", (0.5, "many small boats")),
+        (".5:many small boats", (0.5, "many small boats")),
         ("ratio 2:1", (1.0, "ratio 2:1")),
         (":x", (1.0, ":x")),
         ("2:", (1.0, "2:")),
@@ -89,7 +90,7 @@ def test_weights_are_read(text: str, read: tuple[float, str]) -> None:
     assert weighed(text) == read
 
 
-@pytest.mark.parametrize("text", ["0:x", "99999999:x"])
+@pytest.mark.parametrize("text", ["0:x", "99999999:x", "-2:x", "-.5:x"])
 def test_a_weight_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="weight"):
         weighed(text)

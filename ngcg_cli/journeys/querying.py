@@ -114,21 +114,25 @@ class Finder:
         top = how.get("top", 10)
         if rerank is not None:
             how["top"] = max(top, depth)
+        elif after.get("min_confidence") is not None:
+            how["top"] = max(top, DEPTH)  # confidence does not fall with the score: look further
         asked_for = vectors(questions, self._encoder, self.index)
         found = self.index.search(asked_for, filters=Filters(**filters), **how)
         if not self._told_of_nothing and not all(found):
             self._told_of_nothing = True  # the filters are the same for the others
             logger.warning("%s", why_nothing(self.index, Filters(**filters)))
         if rerank is not None and any(found):
-            found = self._reranked(rerank, questions, found, top)
+            found = self._reranked(rerank, questions, found)
         for question, vector, hits in zip(questions, asked_for, found, strict=True):
             alone = len(questions) == 1
-            yield Answer(question.name, self._looked_at(question, vector, hits, alone, **after))
+            yield Answer(
+                question.name, self._looked_at(question, vector, hits, alone, top, **after)
+            )
 
     def _reranked(
-        self, model: str, questions: Sequence[Question], found: list[list[Hit]], top: int
+        self, model: str, questions: Sequence[Question], found: list[list[Hit]]
     ) -> list[list[Hit]]:
-        """The best `top` hits of each question by another model, which looks at all again."""
+        """The hits of each question in the order of another model, which looks at all again."""
         if model not in self._rerankers:
             from ngcg_cli.answers.rerank import Reranker
 
@@ -137,9 +141,7 @@ class Finder:
         tiles = len({(hit.source, hit.window) for hits in found for hit in hits})
         logger.info("%s looks at %s tiles again", model, f"{tiles:,}")
         asked = vectors(questions, reranker.encoder, None)
-        return [
-            reranker.order(hits, vector)[:top] for hits, vector in zip(found, asked, strict=True)
-        ]
+        return [reranker.order(hits, vector) for hits, vector in zip(found, asked, strict=True)]
 
     def _looked_at(
         self,
@@ -147,10 +149,11 @@ class Finder:
         vector: Vectors,
         hits: list[Hit],
         alone: bool,
+        top: int,
         min_confidence: float | None = None,
         refine: bool = False,
     ) -> list[Hit]:
-        """The hits with their confidence, and looked at again where that is asked for."""
+        """The first `top` hits with their confidence, looked at again where that is asked for."""
         if hits and question.has_text and self._calibration is not None:
             hits = with_confidence(hits, vector, self._calibration)
             best = max(hit.confidence or 0.0 for hit in hits)
@@ -165,7 +168,13 @@ class Finder:
                     "--min-confidence: the index's model has no calibration",
                     hint="Make one: ngcg calibrate --help.",
                 )
+            best = max((hit.confidence or 0.0 for hit in hits), default=0.0)
+            if hits and best < min_confidence:
+                told = "%r: no hit: none of the %d best reaches --min-confidence %g (best: %.4f)"
+                level = logging.WARNING if alone else logging.INFO
+                logger.log(level, told, question.name, len(hits), min_confidence, best)
             hits = [hit for hit in hits if (hit.confidence or 0.0) >= min_confidence]
+        hits = hits[:top]
         if refine and hits:
             from ngcg_cli.answers.refine import refine as look_again
 

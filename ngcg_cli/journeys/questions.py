@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Point: TypeAlias = tuple[float, float]
 
-_WEIGHED = re.compile(r"(\d+(?:\.\d+)?):(?=\S)(.+)", re.DOTALL)
+_WEIGHED = re.compile(r"(-?\d*\.?\d+):(?=\S)(.+)", re.DOTALL)
 # A sum shorter than this has no direction to speak of: its parts cancel each other.
 _LEAST = 1e-3
 _MAX_WEIGHT = 1e6
