@@ -11,6 +11,7 @@ from small_models import write_qwen
 
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.encoder import Encoder
+from ngcg_cli.errors import UsageError
 
 TEXTS = ["many planes are parked next to a long building", "boats", "", "two ponds " * 8]
 CHAT = "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -105,3 +106,11 @@ def test_a_long_text_keeps_the_end_of_its_chat(encoder: Encoder) -> None:
     short = encoder.tokens(["boats"])[0][0].tolist()
     tail = short[-4:]
     assert ids[0].tolist()[-4:] == tail
+
+
+def test_it_says_that_it_has_no_export(model: Path, tmp_path: Path) -> None:
+    from ngcg_cli.encoder.export import export
+
+    with pytest.raises(UsageError, match="has no export"):
+        export(str(model), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

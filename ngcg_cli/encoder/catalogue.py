@@ -25,7 +25,7 @@ _COUNTS = {
     "qwen3-vl-embedding-8b": (8_170_082_544, 25_288_704, 4096),
 }
 #: The licence on the model's page, and what must be there before one searches with it.
-_HUB = "the hub or its cache"
+_HUB = "the hub"
 _FACTS = {
     "tiny": ("research", "nothing"),
     "smolvlm-256m": ("Apache-2.0", f"{_HUB}; training"),

@@ -72,11 +72,17 @@ def export(model: str, out: Path, precision: ExportPrecision = "float32") -> Exp
 
     Raises:
         ModelError: the model cannot be loaded; or what was written does not agree with torch.
-        UsageError: `out` holds something else.
+        UsageError: `out` holds something else; or a model of this class cannot be exported.
     """
     if precision == "int8":
         raise UsageError("precision int8 is not exported yet", hint="Use float32 or float16.")
     encoder = load_encoder(model, "cpu", precision="float32")
+    if encoder.backbone.model_type == "qwen3_vl":
+        raise UsageError(
+            "has no export: its vision tower works out its patches as it runs",
+            where=model,
+            hint="Use it as it is, in torch.",
+        )
     own = out.is_dir() and out.samefile(encoder.tokenizer.folder)
     if not own and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
