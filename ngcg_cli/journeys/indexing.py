@@ -181,7 +181,7 @@ def index_sources(
                     device=device,
                     precision=precision,
                     batch_size=batch_size,
-                    drivers=drivers,
+                    drivers=items.texts(drivers),
                 )
 
             work = read_and_embed if encoder is not None else None
