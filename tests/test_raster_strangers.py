@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,19 @@ def test_an_overview_that_is_not_there_is_one_line(tmp_path):
     path.write_text(path.read_text().replace("<SimpleSource>", f"{gone}<SimpleSource>", 1))
     with pytest.raises(RasterError, match="overview that it names cannot be opened"):
         Raster.open(path)
+
+
+@pytest.mark.parametrize("way", ["archive", "address"])
+def test_a_vrt_that_cannot_be_looked_at_is_not_opened(tmp_path, monkeypatch, way):
+    write(tmp_path / "a.tif", noise(1, 64, 64))
+    path = mosaic(tmp_path / "a.vrt", str(tmp_path / "a.tif"), relative=0)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "a.vrt")
+    name = f"/vsizip/{tmp_path}/a.zip/a.vrt" if way == "archive" else path.as_uri()
+    with pytest.raises(RasterError, match=r"not recognized.*--driver"):
+        Raster.open(name)
+    monkeypatch.setitem(drivers._extra, "VRT", "")
+    assert read_all(name)[1] == 1
 
 
 def test_a_crs_that_is_an_address_is_not_fetched(tmp_path):

@@ -79,7 +79,8 @@ def _listed(folder: str, changed: int) -> tuple[list[str], dict[str, list[str]]]
 
     Sockets are none of them: opening one fails at once.
     """
-    specials, names = [], defaultdict(list)
+    specials: list[str] = []
+    names: dict[str, list[str]] = defaultdict(list)
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file():

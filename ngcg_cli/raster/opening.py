@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._path import _parse_path
 from rasterio.crs import CRS
 from rasterio.enums import Interleaving, MaskFlags
+from rasterio.env import ensure_env_with_credentials
+from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
@@ -17,7 +20,6 @@ from ngcg_cli.raster import drivers, vrt
 from ngcg_cli.raster.files import refuse_traps
 from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Georeference
-from ngcg_cli.raster.gdal import is_remote
 
 # A block is decoded whole, and a header may claim that the raster is one block.
 MAX_BLOCK_BYTES = 512 * 2**20
@@ -37,9 +39,13 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
     _refuse_undecodable(path)
     limited = drivers.limit()
     trusted = drivers.trusts_vrt()
+    looked_at = vrt.is_vrt(path)
     if not trusted:
-        refuse_traps(path, vrt.plain_parts(path) if vrt.is_vrt(path) else ())
-    dataset = resources.enter_context(rasterio.open(path))
+        refuse_traps(path, vrt.plain_parts(path) if looked_at else ())
+    if trusted or looked_at or os.path.isfile(path):
+        dataset = resources.enter_context(rasterio.open(path))
+    else:
+        dataset = resources.enter_context(ensure_env_with_credentials(_open_but_vrt)(path))
     _refuse_trapped_overviews(path, dataset)
     if dataset.driver not in drivers.allowed():  # only where they could not be limited
         raise RasterError(
@@ -47,21 +53,27 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
             where=path,
             hint=f"If you trust it, give --driver {dataset.driver}.",
         )
-    if dataset.driver == "VRT" and not trusted:
-        if not limited:
-            raise RasterError(
-                "is a VRT, and GDAL's drivers cannot be limited here",
-                where=path,
-                hint="If you trust it, give --driver VRT.",
-            )
-        if is_remote(path) or path.startswith("/vsi"):
-            vrt.check_remote(path, "".join(dataset.tags(ns="xml:VRT").values()))
+    if dataset.driver == "VRT" and not trusted and not limited:
+        raise RasterError(
+            "is a VRT, and GDAL's drivers cannot be limited here",
+            where=path,
+            hint="If you trust it, give --driver VRT.",
+        )
     if dataset.count == 0 or not dataset.width or not dataset.height:
         raise _without_bands(path, dataset)
     _refuse_huge_blocks(path, dataset)
     if _needs_warp(dataset):
         dataset = resources.enter_context(_warped(dataset))
     return dataset, _georeference(path, dataset)
+
+
+def _open_but_vrt(path: str) -> Any:
+    """What lies on a server or in an archive, where a VRT cannot be looked at before it is opened.
+
+    `rasterio.open`, whose documentation allows a list of drivers, refuses one.
+    """
+    only = sorted(drivers.allowed() - {drivers.TRUSTED_VRT})
+    return DatasetReader(_parse_path(path), driver=only)
 
 
 def _refuse_trapped_overviews(path: str, dataset: Any) -> None:

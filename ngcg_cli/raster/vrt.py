@@ -69,18 +69,6 @@ def plain_parts(path: str) -> list[str]:
     return list(found)
 
 
-def check_remote(path: str, xml: str) -> None:
-    """Sees that a VRT behind a URL or in an archive names only what lies beside it.
-
-    Raises:
-        RasterError: it names something else.
-    """
-    for value, relative, named in _values(path, xml.encode()):
-        elsewhere = not relative or value.startswith("/") or _SCHEME.match(value) or "<" in value
-        if elsewhere if named else _ADDRESS.search(value):
-            raise _refused(path, f"it names {value[:200]!r}, which does not lie beside it")
-
-
 def _parts(path: str) -> Iterator[str]:
     if path.lstrip().startswith(MARK.decode()):
         folder, data = os.getcwd(), path.encode()
@@ -93,7 +81,7 @@ def _parts(path: str) -> Iterator[str]:
             raise RasterError(f"cannot be read: {error.strerror}", where=path) from error
     if len(data) > MAX_BYTES:
         raise _refused(path, f"a VRT of over {MAX_BYTES // 2**20} MiB")
-    for value, _, named in _values(path, data):
+    for value, named in _values(path, data):
         remote = value.startswith("/vsi") or "<" in value or _SCHEME.match(value)
         if remote if named else _ADDRESS.search(value):
             raise _refused(path, f"it names {value[:200]!r}, which is no plain file")
@@ -126,8 +114,8 @@ class _Tree(ElementTree.TreeBuilder):
         return super().pi(target, text)
 
 
-def _values(path: str, data: bytes) -> Iterator[tuple[str, bool, bool]]:
-    """Each text of a VRT once; whether it is relative to the VRT; whether it names a dataset.
+def _values(path: str, data: bytes) -> Iterator[tuple[str, bool]]:
+    """Each text of a VRT once, and whether it names a dataset.
 
     Numbers, descriptions and metadata that GDAL does not follow are left out.
     """
@@ -158,7 +146,6 @@ def _values(path: str, data: bytes) -> Iterator[tuple[str, bool, bool]]:
                 where=path,
                 hint="If you trust it, write it out first: gdal_translate FILE OUT.tif.",
             )
-        relative = own.get("relativetovrt", element.findtext("relativeToVRT", "0")).strip() == "1"
         key = own.get("name", own.get("key", "")).lower()
         named = bool(_NAMES_FILE.search(tag) or _NAMES_FILE.search(key))
         found = [(name, value) for name, value in own.items() if tag != "mdi"]
@@ -166,7 +153,7 @@ def _values(path: str, data: bytes) -> Iterator[tuple[str, bool, bool]]:
             found += [(tag, text or "") for text in (element.text, *(x.tail for x in element))]
         for name, value in found:
             is_file = (named and name == tag) or bool(_NAMES_FILE.search(name))
-            one = (value.strip(), relative, is_file)
+            one = (value.strip(), is_file)
             if one not in seen and not _is_number(one[0]):
                 seen.add(one)
                 yield one
