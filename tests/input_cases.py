@@ -72,7 +72,7 @@ def mutated(value: Any, rng: random.Random) -> Any:
         if kind == 0:
             del where[key]
         elif kind == 1 and isinstance(where, dict):
-            where[rng.choice(KEYS)] = rng.choice(NASTY)
+            where[rng.choice(KEYS)] = copy.deepcopy(rng.choice(NASTY))
         elif kind == 2:
             other, name = rng.choice(places)
             where[key] = copy.deepcopy(other[name])
