@@ -186,6 +186,19 @@ def test_a_table_of_letters_cannot_blow_a_text_up(tmp_path: Path) -> None:
         tokenizer_bytes(written("x" * 33, "x" * 33), None)
 
 
+@pytest.mark.slow
+def test_an_export_gives_the_same_vectors(encoder: Encoder, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from ngcg_cli.encoder.export import export
+    from ngcg_cli.encoder.loading import open_encoder
+
+    export(str(model), tmp_path / "out")
+    exported = open_encoder(tmp_path / "out", "cpu", engine="onnx")
+    texts, images = encoder.encode_texts(TEXTS), encoder.encode_images(_images())
+    np.testing.assert_allclose(exported.encode_texts(TEXTS), texts, atol=1e-4)
+    np.testing.assert_allclose(exported.encode_images(_images()), images, atol=1e-4)
+
+
 # --- the hub's cache --------------------------------------------------------------------------
 
 COMMIT = "0123456789" * 4
