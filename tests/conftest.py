@@ -24,6 +24,7 @@ from ngcg_cli.output import terminal
 def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the user has named before is remembered among the tests alone."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["XDG_DATA_HOME"] = str(tmp_path_factory.mktemp("data"))
 
 
 # --- encoder: the same transformers classes as the real backbones, from small configs ---------

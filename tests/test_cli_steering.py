@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +56,7 @@ def test_a_place_finds_itself_and_its_own_picture(ask: Ngcg, tmp_path: Path) -> 
         (("a pond", "--like", "-40,10"), 2, "no tile of the index lies at -40,10"),
         (("a pond", "--add", "0:x"), 2, "the weight 0 is not above 0"),
         (("a pond", "--add", "-2:x"), 2, "the weight -2 is not above 0"),
+        (("a pond", "--add", "2:gone/Boats.JPG"), 1, "gone/Boats.JPG: no such picture"),
         (("a pond", "--subtract", "a pond"), 2, "cancel each other"),
         (("a pond", "--min-confidence", "0.5"), 2, "has no calibration"),
         (("a pond", "--after", "yesterday"), 2, "'yesterday' is no date"),
@@ -119,9 +119,34 @@ def test_a_raster_that_is_gone_leaves_its_hits_as_they_are(
     assert all("point" not in row for row in outcome.rows)
 
 
+def test_sources_without_a_time_are_told_where_a_date_is_asked(
+    ngcg: Ngcg, town: Path, fake_backbone: Path, tmp_path: Path
+) -> None:
+    for name in ("plain.tif", "seen_20160620.tif"):
+        (tmp_path / name).write_bytes((town / "a.tif").read_bytes())
+    index = ("--index", tmp_path / "index")
+    model = ("--model", fake_backbone)
+    assert ngcg("index", tmp_path, *index, *model, "-q").status == 0
+    told = "1 of 2 sources are left out: no time of acquisition is known"
+    later = ngcg("query", "a pond", "-k", "2", "--after", "2016", *index, *model)
+    assert {Path(row["source"]).name for row in later.rows} == {"seen_20160620.tif"}
+    assert told in later.err
+    earlier = ngcg("query", "a pond", "--before", "2016", *index, *model)
+    assert (earlier.status, earlier.out) == (0, "")
+    assert told in earlier.err
+    dated = ngcg("query", "a pond", "--after", "2016", "--source", "seen*", *index, *model)
+    assert dated.err == ""
+
+
 @pytest.fixture(params=[[5.0, 0, 0, -3]])
-def calibrated(fake_backbone: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+def calibrated(
+    fake_backbone: Path,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A calibration in the user's own data that takes the cosine for the chance, nearly."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     encoder = load_encoder(str(fake_backbone), "cpu")
     rng = np.random.default_rng(0)
     some = rng.normal(size=(40, encoder.dim)).astype(np.float32)
@@ -134,8 +159,6 @@ def calibrated(fake_backbone: Path, request: pytest.FixtureRequest) -> Iterator[
     path = search_paths(encoder.tokenizer.folder, encoder.fingerprint)[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
     made.save(path)
-    yield
-    path.unlink()
 
 
 def test_a_calibrated_model_tells_its_confidence(ask: Ngcg, calibrated: None) -> None:

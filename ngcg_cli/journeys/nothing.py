@@ -22,10 +22,24 @@ def why_nothing(index: Store, filters: Filters) -> str:
     told = f"no hit: none of {index.tile_count:,} tiles passes {_options(asked)}"
     if asked.keys() & {"bbox", "near", "areas"} and (box := index.describe()["bbox"]):
         told += f"; the index covers {_box(box)} (W,S,E,N)"
+    if unknown := undated(index, filters):
+        told += f"; {unknown}"
     slip = _swapped(filters)
     if slip and _any(index, replace(filters, **slip)):
         told += f"; {_options(slip)} would match: were latitude and longitude swapped?"
     return told
+
+
+def undated(index: Store, filters: Filters) -> str:
+    """Says of how many sources a date cannot know whether it takes them; "" where of none."""
+    if not (filters.after or filters.before):
+        return ""
+    others = replace(filters, after=None, before=None)
+    sources = [source for source in index.sources() if others.takes(source)]
+    unknown = sum(source.acquired is None for source in sources)
+    if not unknown:
+        return ""
+    return f"{unknown:,} of {len(sources):,} sources are left out: no time of acquisition is known"
 
 
 def _any(index: Store, filters: Filters) -> bool:

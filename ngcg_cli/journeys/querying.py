@@ -16,7 +16,7 @@ from ngcg_cli.errors import UsageError
 from ngcg_cli.journeys import trust
 from ngcg_cli.journeys.calibration import load_calibration
 from ngcg_cli.journeys.model import load_model, refuse_other_name
-from ngcg_cli.journeys.nothing import why_nothing
+from ngcg_cli.journeys.nothing import undated, why_nothing
 from ngcg_cli.journeys.questions import Part, Question, Vectors, vectors
 from ngcg_cli.search import Filters, Hit, open_index
 
@@ -73,7 +73,7 @@ class Finder:
         self._device = device
         self._precision = precision
         self._asked = asked
-        self._told_of_nothing = False
+        self._told_of_nothing = self._told_of_undated = False
         self._rerankers: dict[str, Reranker] = {}
         refuse_other_name(model, self.index)
         trust.allow_servers(index)
@@ -121,6 +121,10 @@ class Finder:
         if not self._told_of_nothing and not all(found):
             self._told_of_nothing = True  # the filters are the same for the others
             logger.warning("%s", why_nothing(self.index, Filters(**filters)))
+        elif not self._told_of_undated:
+            self._told_of_undated = True
+            if told := undated(self.index, Filters(**filters)):
+                logger.info("%s", told)
         if rerank is not None and any(found):
             found = self._reranked(rerank, questions, found)
         for question, vector, hits in zip(questions, asked_for, found, strict=True):

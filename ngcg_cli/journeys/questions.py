@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ngcg_cli.errors import UsageError
+from ngcg_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -27,6 +27,8 @@ Vectors: TypeAlias = npt.NDArray[np.float32]
 Point: TypeAlias = tuple[float, float]
 
 _WEIGHED = re.compile(r"(-?\d*\.?\d+):(?=\S)(.+)", re.DOTALL)
+# Nobody describes a place so: a picture is meant, and its path is wrong.
+_PICTURE = re.compile(r"\S+\.(?:png|jpe?g|tiff?|webp|bmp|gif|jp2)", re.IGNORECASE)
 # A sum shorter than this has no direction to speak of: its parts cancel each other.
 _LEAST = 1e-3
 _MAX_WEIGHT = 1e6
@@ -100,7 +102,7 @@ def content_part(text: str, sign: int = 1) -> Part:
 
     Raises:
         UsageError: nothing is asked.
-        DataError: the file is no picture.
+        DataError: the file is no picture, or what is named like one is not there.
     """
     weight, what = weighed(text.strip())
     if not what:
@@ -110,6 +112,8 @@ def content_part(text: str, sign: int = 1) -> Part:
         from ngcg_cli.datasets.images import read_image
 
         return Part(read_image(file), what, sign * weight)
+    if _PICTURE.fullmatch(what):
+        raise DataError("no such picture", where=what, hint="Give its path, or say it in words.")
     return Part(what, what, sign * weight)
 
 
