@@ -407,6 +407,13 @@ def test_type_click_and_read_the_map(browser: Browser, desk: Desk) -> None:
             page.click("#save")
         collection = json.loads(Path(saved.value.path()).read_text())
         assert len(collection["features"]) == page.locator(".card").count()
+        # More, then less like the same tile: the last word counts, for both would cancel.
+        page.evaluate(
+            "['.like', '.unlike'].forEach((one) => document.querySelector(`#hit-0 ${one}`).click())"
+        )
+        assert [text[:9] for text in page.locator("#steer button").all_inner_texts()] == [
+            "less like"
+        ]
         assert all(url.startswith(address) for url in tab.requests)
         assert tab.trouble == []
 

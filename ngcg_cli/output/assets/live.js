@@ -124,7 +124,11 @@ window.ngcgLive = (kit) => {
   }).catch((error) => { byId("note").textContent = `The server does not answer: ${error.message}`; });
 
   return (kind, hit) => {
-    steering.push({ kind, place: `${hit.lat},${hit.lon}` });
+    const place = `${hit.lat},${hit.lon}`;
+    // The last word on a place counts: more of it and less of it would cancel each other.
+    const said = steering.findIndex((one) => one.place === place);
+    if (said >= 0) steering.splice(said, 1);
+    steering.push({ kind, place });
     chips();
     ask();
   };
