@@ -139,7 +139,8 @@ def test_interrupted_indexing_keeps_what_is_done_and_a_second_run_finishes(
         timeout=600,
     )
     assert (stopped.returncode, stopped.stdout) == (130, "")
-    told, interrupted = stopped.stderr.splitlines()
+    doubt, told, interrupted = stopped.stderr.splitlines()
+    assert "a tile is 8 x 8 of its pixels" in doubt
     kept = TileIndex.open(tmp_path / "index").tile_count
     assert f"{kept:,} tiles of this run are in the index; give the same command again" in told
     assert interrupted == "ngcg: interrupted"

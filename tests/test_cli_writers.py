@@ -124,7 +124,8 @@ def test_a_file_that_cannot_grow_is_one_line_and_the_next_run_finishes(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
     assert (failed.status, failed.out) == (1, "")
-    (line,) = failed.err.splitlines()
+    doubt, line = failed.err.splitlines()
+    assert "a tile is 32 x 32 of its pixels" in doubt
     assert line.startswith(f"ngcg: {tmp_path / 'ix'}")
     assert "File too large" in line
     assert TileIndex.open(tmp_path / "ix").tile_count == 16

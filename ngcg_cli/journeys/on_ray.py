@@ -2,7 +2,7 @@
 
 Pieces of rasters are read in tasks, their chunks go to actors that each hold the model (a GPU each
 where the cluster has some), and come back in order to the one committer. The functions that read
-and embed are those of one machine (`reading.read_source`, `indexing.embed`), so there is no second
+and embed are those of one machine (`reading.read_source`, `embedding.embed`), so there is no second
 path.
 Ray Data bounds what waits, and tries again what a dead worker had in hand.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ngcg_cli.errors import NgcgError, RasterError, UsageError
+from ngcg_cli.journeys.embedding import embed
 from ngcg_cli.journeys.planning import Job, SourceReport
 from ngcg_cli.journeys.reading import CHUNK, Chunk, read_source
 from ngcg_cli.search import SourceRecord
@@ -180,8 +181,6 @@ class _Embedder:
             )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        from ngcg_cli.journeys.indexing import embed
-
         chunks = [replace(chunk, vectors=[]) for chunk in batch["chunk"]]
         for chunk in chunks:
             chunk.pixels = [self._encoder.resized(pixels) for pixels in chunk.pixels]
