@@ -83,7 +83,7 @@ def test_a_moved_file_keeps_its_tiles(
     moved = tmp_path / "deep" / "b.tif"
     moved.parent.mkdir()
     a.rename(moved)
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="ngcg_cli")  # whatever a command before left
     report = index(moved.parent)
     assert told(report) == [("b.tif", "unchanged", 16)]
     assert (report.added, report.tiles) == (0, 16)
