@@ -111,7 +111,7 @@ def estimate(
             seconds = loading + tiles * max(reading / READERS, _embedding(encoder, batch_size))
             size = tiles * (4 * encoder.dim + _ROW_BYTES)
     over = sorted({path for name in names for path in passed_over(name)})
-    return Estimate(len(plan.jobs), tiles, round(seconds, 1), size, plan.reports, over)
+    return Estimate(len(plan.jobs), tiles, round(seconds, 3), size, plan.reports, over)
 
 
 def _reading(jobs: list[Job], max_side: int) -> float:
