@@ -176,7 +176,6 @@ def index_sources(
                     hand_on,
                     address=address,
                     device=device,
-                    precision=precision,
                     batch_size=batch_size,
                     drivers=items.texts(drivers),
                 )

@@ -14,7 +14,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ngcg_cli.errors import NgcgError, RasterError, UsageError
 from ngcg_cli.journeys.embedding import embed
@@ -75,7 +75,6 @@ def embed_on_ray(
     *,
     address: str,
     device: str,
-    precision: PrecisionChoice,
     batch_size: int,
     drivers: Sequence[str] = (),
 ) -> None:
@@ -83,16 +82,19 @@ def embed_on_ray(
 
     Args:
         jobs: what to index.
-        encoder: the model as it is loaded here; the actors' must have its fingerprint.
+        encoder: the model as it is loaded here; the actors' must have its fingerprint, and compute
+            in its precision.
         model: its name or path, as the workers can load it.
         hand_on: gets each chunk with its vectors.
         address: `ray://HOST:PORT`, or "" for a Ray that is started on this machine.
-        device, precision, batch_size, drivers: as on one machine, for each worker.
+        device, batch_size, drivers: as on one machine, for each worker.
 
     Raises:
         NgcgError: Ray is not installed, or the cluster cannot be reached.
     """
     ray = _started(address)
+    # Not what was asked for: `auto` may mean another precision on a worker's device.
+    precision = cast("PrecisionChoice", encoder.precision)
     wanted = _Model(model, device, precision, encoder.fingerprint)
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
@@ -101,7 +103,7 @@ def embed_on_ray(
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    rows = [{"number": number, "piece": piece} for number, piece in enumerate(pieces(jobs))]
+    rows = [{"piece": piece} for piece in pieces(jobs)]
     side = 2 * encoder.image_size
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
     data = data.flat_map(_Reader(side, drivers), num_cpus=0.5).map_batches(
