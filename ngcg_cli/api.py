@@ -202,6 +202,7 @@ def evaluate(
     batch_size: int = 32,
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    dim: int | None = None,
 ) -> Report:
     """Measure a model on a data set: what `ngcg eval` does, without a cache.
 
@@ -215,6 +216,7 @@ def evaluate(
         batch_size: images through the model at once.
         device: where the model runs.
         precision: what it computes in.
+        dim: as for `ngcg eval --dim`.
 
     Returns:
         A report; its `figures` are what `ngcg eval --json` prints.
@@ -228,7 +230,7 @@ def evaluate(
 
     return run(
         _path(data),
-        functools.partial(load_model, model, device, precision=precision),
+        functools.partial(load_model, model, device, precision=precision, dim=dim),
         protocol=protocol,
         data_format=data_format,
         images=None if images is None else _path(images),

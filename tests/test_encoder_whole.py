@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
+from hub_server import Repo, serving
+from PIL import Image
+from samples import Ngcg, write_raster
 from small_models import write_qwen
 
+from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.errors import UsageError
@@ -34,7 +42,8 @@ def _images(encoder: Encoder) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
 
 
-def test_texts_are_those_of_transformers(encoder: Encoder, model: Path) -> None:
+def _hidden(model: Path) -> torch.Tensor:
+    """What transformers' own model says of the texts, not yet of length 1."""
     from transformers import PreTrainedTokenizerFast, Qwen3VLModel
 
     own = Qwen3VLModel.from_pretrained(model).eval()
@@ -47,9 +56,74 @@ def test_texts_are_those_of_transformers(encoder: Encoder, model: Path) -> None:
         hidden = own(
             input_ids=words["input_ids"], attention_mask=words["attention_mask"]
         ).last_hidden_state
-    theirs = torch.nn.functional.normalize(hidden[:, -1], dim=-1).numpy()
+    return hidden[:, -1]
+
+
+def test_texts_are_those_of_transformers(encoder: Encoder, model: Path) -> None:
+    theirs = torch.nn.functional.normalize(_hidden(model), dim=-1).numpy()
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), theirs, atol=1e-4)
     assert np.abs(theirs[0] - theirs[1]).max() > 1e-3
+
+
+def test_fewer_dimensions_are_the_first_of_transformers(encoder: Encoder, model: Path) -> None:
+    with pytest.raises(UsageError, match="was not trained for shorter vectors, it has 64"):
+        encoder.shortened(16)  # a folder does not say what its weights were trained for
+    declared = copy.copy(encoder)
+    declared.backbone = dataclasses.replace(encoder.backbone, least_dim=8)
+    with pytest.raises(UsageError, match="has 8 to 64 dimensions"):
+        declared.shortened(4)
+    shorter = declared.shortened(16)
+    theirs = torch.nn.functional.normalize(_hidden(model)[:, :16], dim=-1).numpy()
+    np.testing.assert_allclose(shorter.encode_texts(TEXTS), theirs, atol=1e-4)
+    images = _images(encoder)
+    whole = encoder.encode_images(images)[:, :16]
+    whole /= np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(shorter.encode_images(images), whole, atol=1e-6)
+    np.testing.assert_allclose(shorter.encode_batch(images), whole, atol=1e-6)
+    assert shorter.fingerprint != encoder.fingerprint == declared.shortened(64).fingerprint
+
+
+@pytest.mark.slow
+def test_an_index_remembers_its_dimensions(
+    ngcg: Ngcg, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "qwen3-vl-embedding-2b"
+    small = load_encoder(model, "cpu").backbone
+    declared = dataclasses.replace(
+        BACKBONES[name], image_size=small.image_size, image_tokens=small.image_tokens, least_dim=8
+    )
+    monkeypatch.setitem(BACKBONES, name, declared)
+    with serving(monkeypatch, tmp_path / "cache") as hub:
+        hub.repos[str(declared.hub_id)] = repo = Repo()
+        repo.commit("main", {file.name: file.read_bytes() for file in model.iterdir()})
+        raster = write_raster(tmp_path / "region.tif", 3)
+        cut = ("--tile", "64px", "--overlap", "0", "--model", name)
+        too_few = ngcg("index", raster, *cut, "--dim", "4")
+        assert (too_few.status, Path("ngcg-index").exists()) == (2, False)
+        made = ngcg("index", raster, *cut, "--dim", "16", "--json")
+        assert made.rows[0]["dim"] == 16, made.err
+        hits = ngcg("query", "boats", "-k", "2", "--model", name).rows
+        assert [hit["rank"] for hit in hits] == [1, 2]
+        again = ngcg("index", write_raster(tmp_path / "second.tif", 4), *cut, "--json")
+        assert again.rows[0]["dim"] == 16, again.err
+        other = ngcg("index", raster, "--dim", "32")
+        assert (other.status, other.err.count("\n")) == (1, 1)
+        assert "holds vectors of 16 dimensions, not of 32" in other.err
+        encoder = load_encoder(name, "cpu").shortened(16)
+        with rasterio.open(raster) as dataset:
+            pixels = np.moveaxis(dataset.read(), 0, -1)
+        tile = pixels[:64, :64]
+        score = float(encoder.encode_images(tile)[0] @ encoder.encode_texts("boats")[0])
+        scores = [hit["score"] for hit in ngcg("query", "boats", "--keep-overlaps").rows]
+        assert min(abs(score - told) for told in scores) < 1e-4
+
+        rows = [{"image": "a.png", "captions": ["a"]}, {"image": "b.png", "captions": ["b"]}]
+        for row, square in zip(rows, (pixels[:64, :64], pixels[64:, 64:]), strict=True):
+            Image.fromarray(square).save(tmp_path / str(row["image"]))
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        measured = ngcg("eval", "a.jsonl", "--model", name, "--dim", "16", "--json")
+        assert (measured.status, measured.rows[0]["dim"]) == (0, 16), measured.err
+        assert ngcg("eval", "a.jsonl", "--dim", "16").status == 2, "tiny was not trained for it"
 
 
 def test_images_are_those_of_transformers(encoder: Encoder, model: Path) -> None:

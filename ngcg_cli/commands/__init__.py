@@ -15,6 +15,7 @@ from ngcg_cli.commands.index import index
 from ngcg_cli.commands.info import info
 from ngcg_cli.commands.merge import merge
 from ngcg_cli.commands.models import models
+from ngcg_cli.commands.push import push
 from ngcg_cli.commands.query import query
 from ngcg_cli.commands.remove import remove
 from ngcg_cli.commands.serve import serve
@@ -32,5 +33,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate,
     "calibrate": calibrate,
     "export": export,
+    "push": push,
     "models": models,
 }

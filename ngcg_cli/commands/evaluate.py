@@ -13,6 +13,7 @@ import typer
 from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol
 from ngcg_cli.commands.options import (
     DeviceOption,
+    DimOption,
     IndexOption,
     JsonOption,
     ModelOption,
@@ -132,6 +133,7 @@ def evaluate(
     model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    dim: DimOption = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Images embedded at once.")
     ] = 32,
@@ -164,7 +166,7 @@ def evaluate(
     with LiveProgress() as progress:
         outcome = run(
             data,
-            functools.partial(load_model, model, device, precision=precision),
+            functools.partial(load_model, model, device, precision=precision, dim=dim),
             protocol=protocol,
             data_format=data_format,
             images=images,

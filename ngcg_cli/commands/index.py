@@ -12,6 +12,7 @@ import typer
 
 from ngcg_cli.commands.options import (
     DeviceOption,
+    DimOption,
     IndexModelOption,
     IndexOption,
     IndexPrecisionOption,
@@ -106,6 +107,7 @@ def index(
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     precision: IndexPrecisionOption = "auto",
+    dim: DimOption = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="N", min=1, help="Tiles embedded at once.")
     ] = defaults.BATCH,
@@ -138,6 +140,7 @@ def index(
         "min_valid": min_valid,
         "device": device,
         "precision": precision,
+        "dim": dim,
         "batch_size": batch_size,
         "force": force,
         "drivers": driver or (),

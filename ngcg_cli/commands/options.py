@@ -66,6 +66,17 @@ IndexPrecisionOption = Annotated[
         "else float32.",
     ),
 ]
+DimOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dim",
+        metavar="N",
+        min=1,
+        help="Keep the first N components of each vector, where the model was trained for that "
+        "(Matryoshka): a smaller index.",
+        show_default="all, or the index's own",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout when done.")
 ]

@@ -73,6 +73,9 @@ class Backbone:
     #: What stands around every text; the suffix in place of [EOS].
     text_prefix: str = ""
     text_suffix: str = ""
+    #: The fewest leading components that the model was trained to be searched by (Matryoshka);
+    #: 0 where it was not. A property of weights, so only a named model declares it.
+    least_dim: int = 0
 
     def settings(self) -> dict[str, Any]:
         """What shapes a vector besides weights and tokenizer: written to `ngcg.json`."""
@@ -199,10 +202,16 @@ BACKBONES: dict[str, Backbone] = {
         _siglip("git-rsclip-base", "lcybuaa/Git-RSCLIP-base", image_size=224, image_tokens=196),
         _siglip("git-rsclip", "lcybuaa/Git-RSCLIP"),
         _siglip("siglip2-base", "google/siglip2-base-patch16-256", resample="bilinear"),
-        _qwen("qwen3-vl-embedding-2b", "Qwen/Qwen3-VL-Embedding-2B"),
-        _qwen("qwen3-vl-embedding-8b", "Qwen/Qwen3-VL-Embedding-8B"),
+        _qwen("qwen3-vl-embedding-2b", "Qwen/Qwen3-VL-Embedding-2B", least_dim=64),
+        _qwen("qwen3-vl-embedding-8b", "Qwen/Qwen3-VL-Embedding-8B", least_dim=64),
     )
 }
+
+
+def short_name(model: str) -> str:
+    """The short name that means the same as a hub id; other names as they are."""
+    same = (name for name, backbone in BACKBONES.items() if backbone.hub_id == model)
+    return next(same, model)
 
 
 def derive_backbone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ngcg_cli.encoder.backbones import BACKBONES, Backbone
+from ngcg_cli.encoder.backbones import BACKBONES, Backbone, short_name
 from ngcg_cli.encoder.received import read_object
 from ngcg_cli.encoder.weights import bundled_folder
 from ngcg_cli.errors import ModelError
@@ -56,6 +56,11 @@ def backbone_config(name: str) -> Any:
     path = _CONFIGS / f"{name}.json" if folder is None else folder / "config.json"
     values = read_object(path)
     return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def licence_of(name: str) -> str | None:
+    """The licence of a named backbone, by its short name or its hub id; None for any other."""
+    return _FACTS[short][0] if (short := short_name(name)) in _FACTS else None
 
 
 def list_backbones() -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,16 @@ def _loaded(
 ) -> Encoder:
     given = Path(name).expanduser()
     folder = given if name in BACKBONES else _best_inside(given)
-    if (folder / ADAPTER_CONFIG).is_file():
+    if folder != given or (folder / ADAPTER_CONFIG).is_file():
+        source = Source(name, folder)
+    else:
+        source = resolve(name)
+    if (source.folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
         held = dtype if trainable else torch.float32
-        encoder = _load_adapted(name, folder, held, trainable=trainable)
+        encoder = _load_adapted(source, held, trainable=trainable)
     else:
-        source = resolve(name if folder == given else str(folder))
-        _require_model(source.folder)
+        _require_model(source)
         encoder = _load_model(source, pooling, dtype)
     encoder.module.to(place)
     if not trainable:
@@ -131,9 +135,17 @@ def _dtype(precision: Precision) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def _require_model(folder: Path) -> None:
+def _require_model(source: Source) -> None:
+    folder = source.folder
     if (folder / "config.json").is_file():
         return
+    if source.hub_id is not None:
+        raise ModelError(
+            "no config.json in its copy in the cache: neither a model nor a checkpoint, or half of "
+            "one",
+            where=f"{source.hub_id} at revision {source.revision}",
+            hint=f"Fetch it again: hf download {source.hub_id} --revision {source.revision}",
+        )
     inside = [path.parent for path in sorted(folder.glob("*/ngcg.json"))] or [
         path.parent for path in sorted(folder.glob("*/config.json"))
     ]
@@ -179,47 +191,52 @@ def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> 
         pooling=pooling or stamp.get("pooling", "eos"),
         weights_digest=digest,
     )
-    named = source.hub_id is not None or source.backbone is not None
-    origin_name = source.name if named else str(source.folder.resolve())
-    encoder.origin = _origin(origin_name, digest, source.hub_id, source.revision)
+    encoder.revision = source.revision
+    encoder.origin = _origin(source, digest)
     if stamp.get("pooling") == "query" and encoder.module.query_pooling is not None:
         _load_pooling(encoder, source.folder)
     return encoder
 
 
 def _load_adapted(
-    name: str, folder: Path, dtype: torch.dtype, *, trainable: bool = False, depth: int = 0
+    source: Source, dtype: torch.dtype, *, trainable: bool = False, depth: int = 0
 ) -> Encoder:
+    folder = source.folder
     if depth > _MAX_ADAPTERS:
         raise ModelError(f"more than {_MAX_ADAPTERS} adapters on one another", where=folder)
     stamp = read_stamp(folder / STAMP)
     origin = stamp.get("base")
     if not isinstance(origin, dict) or not isinstance(origin.get("name"), str):
         raise ModelError("no base model is named", where=folder / STAMP)
-    base_path = Path(origin["name"])
-    if base_path.is_absolute() and (base_path / ADAPTER_CONFIG).is_file():
-        encoder = _load_adapted(origin["name"], base_path, dtype, depth=depth + 1)
+    below = resolve(origin["name"], origin.get("revision"), named=False)
+    if (below.folder / ADAPTER_CONFIG).is_file():
+        encoder = _load_adapted(below, dtype, depth=depth + 1)
     else:
-        source = resolve(origin["name"], origin.get("revision"), named=False)
-        encoder = _load_model(source, stamp.get("pooling", "eos"), dtype)
+        encoder = _load_model(below, stamp.get("pooling", "eos"), dtype)
     _check_base(origin, encoder, folder)
     if "settings" in stamp:
         encoder.backbone = encoder.backbone.with_settings(stamp["settings"], folder / STAMP)
+    # Trained here on whole vectors: whether shorter ones still serve, nobody has seen.
+    encoder.backbone = replace(encoder.backbone, least_dim=0)
     load_lora(encoder.module, folder, trainable=trainable)
     if encoder.module.pooling == "query":
         _load_pooling(encoder, folder)
-    encoder.name = name
+    encoder.name, encoder.revision = source.name, source.revision
     encoder.weights_digest = _adapted_digest(encoder, folder)
     if not trainable:
         # What a further adapter would be trained on is this checkpoint, not its base.
-        encoder.origin = _origin(str(folder.resolve()), encoder.weights_digest)
+        encoder.origin = _origin(source, encoder.weights_digest)
     return encoder
 
 
-def _origin(
-    name: str, digest: str, hub_id: str | None = None, revision: str | None = None
-) -> dict[str, Any]:
-    return {"name": name, "hub_id": hub_id, "revision": revision, "weights": digest}
+def _origin(source: Source, digest: str) -> dict[str, Any]:
+    named = source.hub_id is not None or source.backbone is not None
+    return {
+        "name": source.name if named else str(source.folder.resolve()),
+        "hub_id": source.hub_id,
+        "revision": source.revision,
+        "weights": digest,
+    }
 
 
 def _load_pooling(encoder: Encoder, folder: Path) -> None:

@@ -19,7 +19,7 @@ from ngcg_cli.encoder.pixels import normalise, resize_images
 from ngcg_cli.encoder.precision import Precision
 from ngcg_cli.encoder.streams import encode_batches, share
 from ngcg_cli.encoder.tokens import TextTokenizer
-from ngcg_cli.errors import ModelError
+from ngcg_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +58,8 @@ class Encoder:
         self.image_size = backbone.image_size
         self._weights_digest = weights_digest
         self._told_of_cut = False
+        #: The hub's commit of the model, where it came from there.
+        self.revision: str | None = None
         #: Where the base model's weights came from, for `ngcg.json`; None if they were drawn.
         self.origin: dict[str, Any] | None = None
 
@@ -97,6 +99,7 @@ class Encoder:
             "eos": self.tokenizer.eos_id,
             "pooling": self.engine.pooling,
             "settings": self.backbone.settings(),
+            **({"dim": self.dim} if self.dim < self.engine.dim else {}),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -110,6 +113,30 @@ class Encoder:
     @weights_digest.setter
     def weights_digest(self, digest: str) -> None:
         self._weights_digest = digest
+
+    def shortened(self, dim: int | None) -> Encoder:
+        """The same encoder whose vectors are the first `dim` components, of length 1 again.
+
+        That keeps most of what a vector says only where the model was trained for it (Matryoshka
+        representation learning, arXiv 2205.13147). None and its full width change nothing.
+
+        Raises:
+            UsageError: it was not trained for that, or not for so few.
+        """
+        if dim is None or dim == self.dim:
+            return self
+        least = self.backbone.least_dim
+        if not least:
+            raise UsageError(
+                f"--dim {dim}: {self.name} was not trained for shorter vectors, it has {self.dim} "
+                "dimensions",
+                hint="Leave --dim out, or take a model that was (qwen3-vl-embedding-2b).",
+            )
+        if not least <= dim <= self.dim:
+            raise UsageError(f"--dim {dim}: {self.name} has {least} to {self.dim} dimensions")
+        shorter = copy.copy(self)
+        shorter.dim = dim
+        return shorter
 
     def rounded(self, precision: Precision) -> Encoder:
         """What a checkpoint of this encoder computes with once it is loaded in `precision`.
@@ -168,7 +195,7 @@ class Encoder:
         def encode(rows: list[int]) -> np.ndarray:
             chosen = [texts[row] for row in rows]
             arrays = self.tokenizer.arrays(chosen, self.backbone.max_text_tokens)
-            return self.engine.texts(*arrays)
+            return self._cut(self.engine.texts(*arrays))
 
         return self._in_streams(encode, order, batch_size)
 
@@ -186,7 +213,14 @@ class Encoder:
 
     def encode_batch(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The same of so few images that they go through the model together."""
-        return self.engine.images(resize_images(images, self.backbone), self.backbone)
+        return self._cut(self.engine.images(resize_images(images, self.backbone), self.backbone))
+
+    def _cut(self, vectors: np.ndarray) -> np.ndarray:
+        """(N, engine's dim) unit vectors to (N, dim) ones."""
+        if vectors.shape[1] == self.dim:
+            return vectors
+        front = vectors[:, : self.dim]
+        return front / np.linalg.norm(front, axis=1, keepdims=True)
 
     def _in_streams(
         self, encode: Callable[[list[int]], np.ndarray], order: list[int], batch_size: int

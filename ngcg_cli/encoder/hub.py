@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,24 @@ _OFFLINE = (
 _INDEX = "model.safetensors.index.json"
 #: Weights that are unpickled to be read, which runs what they hold.
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+#: What git takes for the name of a branch, a tag or a commit, without its rarer signs.
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,99}", re.ASCII)
+
+
+def split_revision(model: str) -> tuple[str, str | None]:
+    """`USER/NAME@REVISION` to the name and the revision; of a folder there is none.
+
+    Raises:
+        ModelError: what follows the @ is no revision.
+    """
+    name, at, revision = model.rpartition("@")
+    if not at or not name or os.path.isabs(name) or os.path.isdir(os.path.expanduser(model)):
+        return model, None
+    if not _REVISION.fullmatch(revision):
+        raise ModelError(
+            f"{revision!r} is no revision", where=model, hint="A branch, a tag or a commit is due."
+        )
+    return name, revision
 
 
 def fetch_snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = False) -> Path:
@@ -31,35 +54,81 @@ def fetch_snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = F
         ModelError: the hub cannot be reached, does not have it, or wants to know who asks.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        IncompleteSnapshotError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     where = f"{hub_id} at revision {revision}"
+    lead = "" if named else "no such directory, and "
+    fetch = f"hf download {shlex.quote(hub_id)} --revision {revision}"
     try:
         # Weights as safetensors only: nothing is ever unpickled.
         patterns = ["*.json", "*.safetensors"]
-        return Path(
-            snapshot_download(
+        with bars_for_terminals():
+            folder = snapshot_download(
                 hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline
             )
-        )
+        return Path(folder)
     except GatedRepoError as error:
         raise ModelError(
             "the hub gives it only to those who have accepted its terms",
             where=where,
             hint=f"Accept them at huggingface.co/{hub_id}, then: hf auth login",
         ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            "the hub has no such revision of it",
+            where=where,
+            hint=f"Take the newest with --model {shlex.quote(hub_id)}",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{lead}the hub has none of that name that you may see",
+            where=where,
+            hint="See how it is spelled; if it is private: hf auth login",
+        ) from error
+    except IncompleteSnapshotError as error:
+        raise ModelError(
+            "its copy in the cache is not whole, and the hub cannot be reached",
+            where=where,
+            hint=f"With a network: {fetch}",
+        ) from error
     except Exception as error:  # a family of HTTP, cache and file errors; all mean the same here
         if offline:
             raise ModelError(
                 "its base model is not in the cache, and the hub is asked only for what you name",
                 where=where,
-                hint=f"If you trust it: hf download {shlex.quote(hub_id)} --revision {revision}",
+                hint=f"If you trust it: {fetch}",
             ) from error
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        lead = "" if named else "no such directory, and "
         raise ModelError(
-            f"{lead}the hub has no answer ({reason.rstrip('.')})", where=where, hint=_OFFLINE
+            f"{lead}the hub has no answer ({reason(error)})", where=where, hint=_OFFLINE
         ) from error
+
+
+@contextmanager
+def bars_for_terminals() -> Iterator[None]:
+    """huggingface_hub draws its bars only where stderr is a terminal."""
+    from huggingface_hub import utils
+
+    if sys.stderr.isatty() or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()
+
+
+def reason(error: BaseException) -> str:
+    """Why the hub could not do it, in a few words, without what the request carried."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    line = f"HTTP {status}" if status else re.sub(r"hf_\w+", "hf_...", line)
+    return line[:200].rstrip(".")
 
 
 def check_complete(folder: Path, hub_id: str | None) -> None:

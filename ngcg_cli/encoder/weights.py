@@ -13,8 +13,14 @@ from math import isqrt, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngcg_cli.encoder.backbones import BACKBONES, MODEL_TYPES, Backbone, derive_backbone
-from ngcg_cli.encoder.hub import check_complete, fetch_snapshot
+from ngcg_cli.encoder.backbones import (
+    BACKBONES,
+    MODEL_TYPES,
+    Backbone,
+    derive_backbone,
+    short_name,
+)
+from ngcg_cli.encoder.hub import check_complete, fetch_snapshot, split_revision
 from ngcg_cli.encoder.received import check_depth, model_config, parse_object, read_object
 from ngcg_cli.errors import ModelError, UsageError
 
@@ -67,7 +73,7 @@ def resolve(name_or_path: str, revision: str | None = None, *, named: bool = Tru
     """Find the directory that a `--model` means; a hub id is fetched or taken from the cache.
 
     Args:
-        name_or_path: what was asked for.
+        name_or_path: what was asked for, with `@REVISION` or without.
         revision: on the hub; by default the backbone's.
         named: by the user. What a file names is a folder only by its whole path, and comes from
             the hub only if it is one of the named backbones; else it must be in the cache.
@@ -75,28 +81,37 @@ def resolve(name_or_path: str, revision: str | None = None, *, named: bool = Tru
     Raises:
         ModelError: nothing is there, or the hub cannot be reached and the cache has no copy.
     """
-    backbone = BACKBONES.get(name_or_path)
+    name, asked = split_revision(name_or_path) if named else (name_or_path, None)
+    revision = asked or revision
+    folder = Path(name).expanduser()
+    here = named or folder.is_absolute()
+    if name not in BACKBONES and name and here and folder.is_dir():
+        if asked:
+            raise ModelError("a folder has no revisions", where=name_or_path)
+        return Source(name, folder)
+    # Its short name and its id on the hub are one model, with one declaration.
+    backbone = BACKBONES.get(short_name(name))
     bundled = bundled_folder(backbone) if backbone is not None else None
     if bundled is not None:
-        return Source(name_or_path, bundled, backbone=backbone)
-    folder = Path(name_or_path).expanduser()
-    here = named or folder.is_absolute()
-    if backbone is None and name_or_path and here and folder.is_dir():
-        return Source(name_or_path, folder)
-    hub_id = backbone.hub_id if backbone is not None else name_or_path
+        if asked:
+            raise ModelError(
+                "comes with the package and has no revisions", where=name, hint=f"--model {name}"
+            )
+        return Source(name, bundled, backbone=backbone)
+    hub_id = backbone.hub_id if backbone is not None else name
     parts = (hub_id or "").split("/")
     if hub_id is None or len(parts) != 2 or not all(parts) or parts[0] in {".", "..", "~"}:
         raise ModelError(
-            f"no model '{name_or_path}'",
+            f"no model '{name}'",
             hint=f"Use {', '.join(BACKBONES)}, a hub id like org/model, or a directory.",
         )
     revision = revision or (backbone.revision if backbone is not None else "main")
     if not named and not re.fullmatch(r"[0-9a-f]{40}|main", revision):
         raise ModelError(f"no revision {revision!r} of {hub_id}", hint="A commit is due.")
     offline = not named and backbone is None
-    folder = fetch_snapshot(hub_id, revision, named=backbone is not None, offline=offline)
+    folder = fetch_snapshot(hub_id, revision, named=name in BACKBONES, offline=offline)
     # A snapshot's folder is named by its commit: that is what a checkpoint must remember.
-    return Source(name_or_path, folder, hub_id, folder.name, backbone)
+    return Source(name, folder, hub_id, folder.name, backbone)
 
 
 def bundled_folder(backbone: Backbone) -> Path | None:

@@ -210,4 +210,6 @@ def _places(
 def _told(report: Report, unreadable: dict[Path, str], encoder: Encoder) -> Outcome:
     """The figures, and what the model computed in: another precision moves them a little."""
     figures = {**report.figures, "precision": encoder.precision}
+    if encoder.dim < encoder.engine.dim:
+        figures["dim"] = encoder.dim
     return Outcome(replace(report, figures=figures), unreadable)

@@ -14,7 +14,12 @@ import numpy as np
 from ngcg_cli import items
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys.indexing import cut_settings, refuse_foreign
-from ngcg_cli.journeys.model import load_model, refuse_other_name, refuse_other_precision
+from ngcg_cli.journeys.model import (
+    load_model,
+    refuse_other_dim,
+    refuse_other_name,
+    refuse_other_precision,
+)
 from ngcg_cli.journeys.planning import Job, SourceReport, make_plan
 from ngcg_cli.journeys.reading import READERS, read_source
 from ngcg_cli.progress import Progress
@@ -70,6 +75,7 @@ def estimate(
     min_valid: float | None = None,
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    dim: int | None = None,
     batch_size: int,
     force: bool = False,
     drivers: Iterable[str] = (),
@@ -96,6 +102,7 @@ def estimate(
     else:
         refuse_other_name(model, index)
         refuse_other_precision(precision, index)
+        refuse_other_dim(dim, index)
     with ExitStack() as stack:
         cut = cut_settings(index, tile, overlap, min_valid)
         plan = make_plan(names, index, cut, force=force, prune=False, progress=progress)
@@ -104,7 +111,7 @@ def estimate(
         seconds, size = 0.0, 0
         if plan.jobs:
             began = time.monotonic()
-            encoder = load_model(model, device, index, precision=precision)
+            encoder = load_model(model, device, index, precision=precision, dim=dim)
             loading = time.monotonic() - began
             reading = _reading(plan.jobs, 2 * encoder.image_size)
             # The readers and the model work at the same time.

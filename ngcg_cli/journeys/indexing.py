@@ -20,7 +20,9 @@ from ngcg_cli.journeys.embedding import embed
 from ngcg_cli.journeys.model import (
     BUNDLED,
     load_model,
+    loadable,
     model_name,
+    refuse_other_dim,
     refuse_other_name,
     refuse_other_precision,
     stamp,
@@ -82,6 +84,7 @@ def index_sources(
     min_valid: float | None = None,
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    dim: int | None = None,
     batch_size: int = defaults.BATCH,
     block_tiles: int = defaults.BLOCK_TILES,
     force: bool = False,
@@ -106,6 +109,8 @@ def index_sources(
         min_valid: least share of valid pixels for a tile to be taken; None likewise, else 0.25.
         device: where the model runs.
         precision: what the model computes in; `auto` is the index's own, else the device's.
+        dim: components of a vector that are kept, where the model was trained for fewer; None for
+            the index's own, else all.
         batch_size: tiles embedded at once.
         block_tiles: tiles committed at once.
         force: index also what is unchanged.
@@ -144,10 +149,13 @@ def index_sources(
         else:
             refuse_other_name(model, index)
             refuse_other_precision(precision, index)
+            refuse_other_dim(dim, index)
             # Planned only then: a writer that was waited for has done part of the work.
             stack.enter_context(index.writing(wait=wait))
         plan = stack.enter_context(closing(plan_for(index)))
-        encoder = load_model(model, device, index, precision=precision) if plan.jobs else None
+        encoder = None
+        if plan.jobs:
+            encoder = load_model(model, device, index, precision=precision, dim=dim)
         if index is None and encoder is not None:
             own = stamp(encoder, model or BUNDLED)
             index = create_index(index_path, own, wait=wait)
@@ -172,7 +180,7 @@ def index_sources(
                 embed_on_ray(
                     plan.jobs,
                     encoder,
-                    model or index.model.name,
+                    model or loadable(index.model),
                     hand_on,
                     address=address,
                     device=device,

@@ -49,6 +49,7 @@ class _Model:
     name: str
     device: str
     precision: PrecisionChoice
+    dim: int
     fingerprint: str
 
 
@@ -95,7 +96,7 @@ def embed_on_ray(
     ray = _started(address)
     # Not what was asked for: `auto` may mean another precision on a worker's device.
     precision = cast("PrecisionChoice", encoder.precision)
-    wanted = _Model(model, device, precision, encoder.fingerprint)
+    wanted = _Model(model, device, precision, encoder.dim, encoder.fingerprint)
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     actors = gpus or max(1, int(resources.get("CPU", 2)) - 1)
@@ -174,7 +175,8 @@ class _Embedder:
     def __init__(self, wanted: _Model, batch_size: int) -> None:
         from ngcg_cli.encoder.loading import open_encoder
 
-        self._encoder = open_encoder(wanted.name, wanted.device, precision=wanted.precision)
+        encoder = open_encoder(wanted.name, wanted.device, precision=wanted.precision)
+        self._encoder = encoder.shortened(wanted.dim) if encoder.backbone.least_dim else encoder
         self._batch_size = batch_size
         if self._encoder.fingerprint != wanted.fingerprint:
             raise NgcgError(

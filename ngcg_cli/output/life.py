@@ -19,9 +19,11 @@ def info_text(report: Mapping[str, Any]) -> str:
     old = "; the next write upgrades it" if health["upgrade"] else ""
     if not health.get("sealed", True):
         old = f"; its manifest has no checksum{old}"
+    revision = f", revision {report['revision']}" if report["revision"] else ""
+    kind = f"{report['dim']} dimensions, {report['fingerprint'][:12]}{revision}"
     facts = {
         "index": report["index"],
-        "model": f"{report['model']} ({report['dim']} dimensions, {report['fingerprint'][:12]})",
+        "model": f"{report['model']} ({kind})",
         "precision": report["precision"],
         "format": f"{report['format']}{old}",
         "sources": _sources(report["sources"]),

@@ -55,6 +55,7 @@ def describe(index: TileIndex, check: bool = False) -> dict[str, Any]:
         "fingerprint": manifest.model.fingerprint,
         "dim": manifest.model.dim,
         "precision": manifest.model.precision,
+        "revision": manifest.model.revision,
         "tiles": sum(source.tiles for source in manifest.sources),
         "bbox": extent(np.array(known)) if known else None,
         "bytes": sum(record.bytes for record in manifest.files().values()),

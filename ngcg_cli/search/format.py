@@ -79,7 +79,7 @@ class Manifest:
         Raises:
             TileIndexError: the file system refuses, or there are too many segments.
         """
-        fields = {"format": FORMAT, **vars(self), "version": VERSION}
+        fields = {"format": FORMAT, **vars(self), "model": self.model.told(), "version": VERSION}
         # A line a source: good to read and to compare, and many times faster than `indent`.
         sources = ",\n".join(json.dumps(source, default=vars) for source in fields.pop("sources"))
         parts = [f'"{name}": {json.dumps(value, default=vars)}' for name, value in fields.items()]

@@ -26,18 +26,26 @@ class ModelStamp:
         dim: width of its vectors.
         precision: what they were computed in; float32 in an index of format 2 or before, which did
             not say.
+        revision: the hub's commit that the model came from; None where it came from elsewhere.
     """
 
     name: str
     fingerprint: str
     dim: int
     precision: str = "float32"
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.dim <= MAX_DIM:
             raise ValueError(f"a model of {self.dim} dimensions")
         if not re.fullmatch(r"[a-z0-9]{1,16}", self.precision):
             raise ValueError(f"a model with the precision {self.precision!r}")
+        if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise ValueError(f"a model with the revision {self.revision[:60]!r}")
+
+    def told(self) -> dict[str, str | int]:
+        """Its fields as an index writes them: versions before know no revision."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

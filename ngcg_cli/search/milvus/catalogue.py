@@ -79,7 +79,8 @@ class State:
 
     def row(self) -> Row:
         """As it is kept."""
-        return _row(STATE, -1, self.step, {"format": VERSION, **asdict(self)})
+        told = {"format": VERSION, **asdict(self), "model": self.model.told()}
+        return _row(STATE, -1, self.step, told)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def describe(view: View, check: bool) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "dim": model.dim,
         "precision": model.precision,
+        "revision": model.revision,
         "tiles": view.count,
         "bbox": extent(np.array(boxes)) if boxes else None,
         "bytes": _bytes(view),
