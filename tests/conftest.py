@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from range_server import serving
 from samples import SIDE, TILE, Ngcg, Outcome, write_raster
 from small_models import smolvlm, write_smolvlm, write_tokenizer
 
@@ -105,6 +107,16 @@ def ngcg(
         return Outcome(status, captured.out, captured.err)
 
     return command
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where `tmp_path` is served."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with serving(tmp_path) as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

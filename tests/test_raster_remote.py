@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,24 +19,6 @@ from ngcg_cli.raster import Raster, Window
 SIDE = 2048
 
 
-@pytest.fixture
-def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where `tmp_path` is served."""
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    command = [sys.executable, range_server.__file__, tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        server.kill()
-
-
-def account(address: str) -> dict[str, Any]:
-    with urllib.request.urlopen(address + range_server.ACCOUNT) as answer:
-        return json.load(answer)
-
-
 def test_a_window_of_a_remote_cog_takes_a_small_share_of_it(tmp_path, address):
     pixels = noise(3, SIDE, SIDE)
     path = write(tmp_path / "a.tif", pixels, tiled=True, blockxsize=256, blockysize=256)
@@ -51,14 +28,14 @@ def test_a_window_of_a_remote_cog_takes_a_small_share_of_it(tmp_path, address):
     try:
         raster = Raster.open(f"{address}/a.tif")
     except RasterError:
-        if not account(address)["asked"]:
+        if not range_server.account(address)["asked"]:
             pytest.skip("this GDAL cannot fetch: it was built without curl")
         raise
     with raster:
         image, valid = raster.read(Window(1024, 1024, 224, 224))
-        one = account(address)["sent"]
+        one = range_server.account(address)["sent"]
         whole, _ = raster.read(Window(0, 0, SIDE, SIDE), max_side=256)
-    both = account(address)
+    both = range_server.account(address)
     assert valid == 1
     assert np.array_equal(image, np.moveaxis(pixels[:, 1024:1248, 1024:1248], 0, -1))
     assert whole.shape == (256, 256, 3)
@@ -85,17 +62,17 @@ def test_a_whole_index_run_over_http_fetches_each_byte_once(
     )
     args = ["index", f"{address}/a.tif", "--model", fake_backbone, "--tile", "512px", "--json"]
     done = ngcg(*args, "--index", "ix", "--overlap", "0.25")
-    if done.status and not account(address)["asked"]:
+    if done.status and not range_server.account(address)["asked"]:
         pytest.skip("this GDAL cannot fetch: it was built without curl")
     assert done.status == 0, done.err
     report = json.loads(done.out)
     assert (report["added"], report["sources"][0]["path"]) == (25, f"{address}/a.tif")
-    sent = account(address)["sent"]
+    sent = range_server.account(address)["sent"]
     assert sent < 1.1 * Path(path).stat().st_size
 
     again = ngcg(*args, "--index", "ix")
     assert json.loads(again.out)["sources"][0]["status"] == "unchanged"
-    assert account(address)["sent"] - sent < 100_000  # its headers, at most
+    assert range_server.account(address)["sent"] - sent < 100_000  # its headers, at most
 
     local = ngcg("index", path, *args[2:], "--index", "local", "--overlap", "0.25")
     assert local.status == 0

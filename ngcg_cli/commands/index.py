@@ -31,8 +31,9 @@ def index(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="A raster of an allowed format (file, /vsi..., s3://, https://), or a folder that "
-            "is searched for *.tif, *.tiff, *.vrt and *.jp2.",
+            help="A raster of an allowed format (file, /vsi..., s3://, https://), a folder that is "
+            "searched for *.tif, *.tiff, *.vrt and *.jp2, or a STAC item, collection or catalog "
+            "(.json, URL) or table of items (.parquet; needs 'ngcg[stac]').",
             show_default=False,
         ),
     ],
@@ -86,6 +87,21 @@ def index(
             show_default=False,
         ),
     ] = None,
+    asset: Annotated[
+        str | None,
+        typer.Option(
+            "--asset",
+            metavar="NAME",
+            help="Of STAC items, the asset to index; a pattern such as '*_rgb' works too.",
+            show_default="by role (visual, data) and type",
+        ),
+    ] = None,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help="Read also from servers that only a STAC file names, not you."
+        ),
+    ] = False,
     block: Annotated[
         int,
         typer.Option(
@@ -130,6 +146,7 @@ def index(
       ngcg index photos/ mosaic.vrt --tile 100m --index town-index
       ngcg index photos/ --prune
       ngcg index photos/ --dry-run
+      ngcg index catalog.json --asset visual
     """
     from ngcg_cli.output.progress import LiveProgress
 
@@ -144,6 +161,8 @@ def index(
         "batch_size": batch_size,
         "force": force,
         "drivers": driver or (),
+        "asset": asset,
+        "fetch": fetch,
     }
     report: IndexReport | Estimate
     if dry_run:

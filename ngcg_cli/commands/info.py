@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ngcg_cli.commands.options import IndexOption, JsonOption
-from ngcg_cli.errors import TileIndexError
+from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.plain import json_text
 
 
@@ -15,6 +15,9 @@ def info(
     check: Annotated[
         bool,
         typer.Option("--check", help="Read every file and compare its checksum; else sizes are."),
+    ] = False,
+    stac: Annotated[
+        bool, typer.Option("--stac", help="Print a STAC collection that describes the index.")
     ] = False,
     index: IndexOption = "ngcg-index",
     as_json: JsonOption = False,
@@ -28,12 +31,19 @@ def info(
       ngcg info
       ngcg info --index town-index --check
       ngcg info --json
+      ngcg info --stac > collection.json
     """
     from ngcg_cli.output.life import info_text
+    from ngcg_cli.output.stac import collection
     from ngcg_cli.search import open_index
 
+    if stac and as_json:
+        raise UsageError("--stac and --json are two answers", hint="Give one of them.")
     report = open_index(index).describe(check)
-    typer.echo(json_text(report) if as_json else info_text(report), nl=as_json)
+    if stac:
+        typer.echo(json_text(collection(report)))
+    else:
+        typer.echo(json_text(report) if as_json else info_text(report), nl=as_json)
     damaged = report["health"]["damaged"]
     if damaged:
         more = f" and {len(damaged) - 1:,} more" if len(damaged) > 1 else ""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ngcg_cli import items
 from ngcg_cli.items import StrPath
+from ngcg_cli.journeys.finding import Choice
 from ngcg_cli.journeys.indexing import cut_settings, refuse_foreign
 from ngcg_cli.journeys.model import (
     load_model,
@@ -79,6 +80,8 @@ def estimate(
     batch_size: int,
     force: bool = False,
     drivers: Iterable[str] = (),
+    asset: str | None = None,
+    fetch: bool = False,
     progress: Progress | None = None,
 ) -> Estimate:
     """Plans a run of `index_sources`, whose arguments these are, and writes nothing.
@@ -105,7 +108,10 @@ def estimate(
         refuse_other_dim(dim, index)
     with ExitStack() as stack:
         cut = cut_settings(index, tile, overlap, min_valid)
-        plan = make_plan(names, index, cut, force=force, prune=False, progress=progress)
+        choice = Choice(asset, fetch)
+        plan = make_plan(
+            names, index, cut, force=force, prune=False, choice=choice, progress=progress
+        )
         stack.enter_context(closing(plan))
         tiles = sum(job.windows - job.start for job in plan.jobs)
         seconds, size = 0.0, 0

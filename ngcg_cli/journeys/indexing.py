@@ -17,6 +17,7 @@ from ngcg_cli.items import StrPath
 from ngcg_cli.journeys import defaults, trust
 from ngcg_cli.journeys.committing import Committer
 from ngcg_cli.journeys.embedding import embed
+from ngcg_cli.journeys.finding import Choice
 from ngcg_cli.journeys.model import (
     BUNDLED,
     load_model,
@@ -91,6 +92,8 @@ def index_sources(
     prune: bool = False,
     wait: bool = False,
     drivers: Iterable[str] = (),
+    asset: str | None = None,
+    fetch: bool = False,
     engine: str = "local",
     progress: Progress | None = None,
 ) -> IndexReport:
@@ -101,7 +104,7 @@ def index_sources(
     goes on; a window that cannot be read is left out and named.
 
     Args:
-        sources: rasters or folders of them; one alone may be given as it is.
+        sources: rasters, folders of them, STAC files; one alone may be given as it is.
         index_path: the index folder.
         model: name or path, None for the index's own (`tiny` for a new one).
         tile: tile size with its unit; None for what the index remembers, else auto.
@@ -117,6 +120,8 @@ def index_sources(
         prune: drop from the index what lay under the sources once and is gone.
         wait: for another process that writes the index, instead of giving up.
         drivers: further drivers of GDAL that may open rasters, from now on in this process.
+        asset: of STAC items, the asset to index: its name, or a pattern; None picks by role.
+        fetch: read also from servers that only a STAC file names.
         engine: `local`; `ray` reads and embeds on a Ray of this machine, `ray://HOST:PORT` on that
             cluster.
         progress: is told how far the work is.
@@ -140,7 +145,10 @@ def index_sources(
 
     def plan_for(index: Store | None) -> Plan:
         cut = cut_settings(index, tile, overlap, min_valid)
-        return make_plan(names, index, cut, force=force, prune=prune, progress=progress)
+        choice = Choice(asset, fetch)
+        return make_plan(
+            names, index, cut, force=force, prune=prune, choice=choice, progress=progress
+        )
 
     with ExitStack() as stack:
         index = open_index(index_path) if index_exists(index_path) else None
@@ -169,7 +177,10 @@ def index_sources(
         report.sources = plan.reports
         report.model = index.model.name if index is not None else model_name(model or BUNDLED)
         if index is not None:
-            trust.remember_servers(index.path, (each.path for each in plan.reports))
+            # Not those of what failed: nobody but a STAC file may have named their servers.
+            trust.remember_servers(
+                index.path, (each.path for each in plan.reports if each.status != "failed")
+            )
 
             def read_and_embed(committer: Committer) -> None:
                 assert encoder is not None

@@ -34,12 +34,16 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Piece:
-    """Windows of one raster, `start` to `stop` of its `windows`, read by one task."""
+    """Windows of one raster, `start` to `stop` of its `windows`, read by one task.
+
+    It lies at `address`: its path, with the credentials where there are some.
+    """
 
     record: SourceRecord
     windows: int
     start: int
     stop: int
+    address: str
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,16 @@ def embed_on_ray(
 
 def pieces(jobs: Sequence[Job]) -> Iterator[Piece]:
     """The work of some jobs, cut small enough for many workers, in order."""
+    from ngcg_cli.raster import signed
+
     for job in jobs:
         if job.raster is not None:  # opened by the planning; a worker opens its own
             job.raster.close()
             job.raster = None
+        address = signed.address_of(job.path)
         for start in range(job.start, job.windows, PIECE):
-            yield Piece(job.record, job.windows, start, min(start + PIECE, job.windows))
+            stop = min(start + PIECE, job.windows)
+            yield Piece(job.record, job.windows, start, stop, address)
 
 
 class _Reader:
@@ -157,11 +165,14 @@ class _Reader:
         record = piece.record
         job = Job(record, SourceReport(record.path, "indexed"), piece.windows, piece.start)
         chunks: list[Chunk] = []
+        from ngcg_cli.raster import signed
+
         if self._drivers:
             from ngcg_cli.raster.drivers import allow
 
             allow(self._drivers)
         try:
+            signed.remember(piece.address)
             _see(record.path)
             chunks.extend(read_source(job, self._side, piece.stop))
         except Exception as error:  # whatever a raster provokes, the other sources go on

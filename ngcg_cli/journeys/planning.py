@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ngcg_cli.errors import NgcgError, RasterError, UsageError
-from ngcg_cli.journeys.files import content_of, is_gone, is_local, with_facts
+from ngcg_cli.journeys.files import content_of, is_gone, with_facts
+from ngcg_cli.journeys.finding import Choice, find, gone_under
 from ngcg_cli.progress import Progress
 from ngcg_cli.search import SourceRecord, Store
 
 if TYPE_CHECKING:
     from ngcg_cli.raster import Raster
+    from ngcg_cli.stac import Picked
 
 logger = logging.getLogger(__name__)
 
 _HASHERS = min(4, os.cpu_count() or 1)
 # Rasters that stay open from the planning to their reading; each takes a file and its header.
 _KEPT_OPEN = 64
+
+# What a STAC item tells of a source.
+_OF_ITEM = ("item", "catalog", "acquired", "revision")
 
 Status = Literal["indexed", "unchanged", "failed"]
 
@@ -161,6 +166,7 @@ def make_plan(
     *,
     force: bool,
     prune: bool,
+    choice: Choice,
     progress: Progress,
 ) -> Plan:
     """Looks at all rasters that the sources name.
@@ -172,22 +178,24 @@ def make_plan(
         settings: how to cut: `tile`, `overlap`, `min_valid`.
         force: index also what is unchanged.
         prune: drop what was found under these sources once and is there no more.
+        choice: how to take rasters from STAC files.
     """
     known = {} if index is None else {record.path: record for record in index.sources()}
     plan = Plan()
-    gone = set(_gone_under(sources, known)) if prune else set()
-    paths, failed = _rasters(sources, known)
+    found = find(sources, known, choice)
+    gone = set(gone_under(sources, known, found)) if prune else set()
     wanted = [
-        with_facts(SourceRecord(path, None, None, **settings))
-        for path in paths
-        if path not in failed and path not in gone
+        with_facts(_record(path, found.items.get(path), settings))
+        for path in found.paths
+        if path not in found.failed and path not in gone
     ]
     contents: dict[str, str | None] = {}
     earlier = {} if force else _earlier(wanted, known, contents, progress)
-    plan.reports = [
-        failed.get(path) or SourceReport(path, "indexed") for path in paths if path not in gone
-    ]
+    plan.reports = [SourceReport(path, "indexed") for path in found.paths if path not in gone]
     reports = {report.path: report for report in plan.reports}
+    for path, error in found.failed.items():
+        if path in reports:
+            reports[path].fail(error)
     for record in wanted:
         record = replace(record, content=contents.get(record.path))
         _plan_one(plan, record, reports[record.path], known, earlier)
@@ -197,6 +205,11 @@ def make_plan(
     moved = {old for old, _ in plan.renames}
     plan.gone = sorted(gone - moved)
     return plan
+
+
+def _record(path: str, item: Picked | None, settings: dict[str, Any]) -> SourceRecord:
+    told = {} if item is None else {name: getattr(item, name) for name in _OF_ITEM}
+    return SourceRecord(path, None, None, **settings, **told)
 
 
 def _plan_one(
@@ -226,7 +239,7 @@ def _plan_one(
         return
     for doubt in raster.doubts(tile):
         plan.doubts.setdefault(doubt, []).append(record.path)
-    record = replace(record, acquired=raster.acquired)
+    record = replace(record, acquired=record.acquired or raster.acquired, gsd=_gsd(raster))
     job = Job(record, report, windows)
     if same is not None and same.windows == windows:
         record = replace(record, content=same.content, skipped=same.skipped)
@@ -238,9 +251,17 @@ def _plan_one(
     plan.jobs.append(job)
 
 
+def _gsd(raster: Raster) -> float | None:
+    """Metres a pixel, of both sides one number; six digits, as nobody knows it better."""
+    metres = float(f"{math.sqrt(raster.gsd[0] * raster.gsd[1]):.6g}")
+    return metres if 0 < metres < math.inf else None
+
+
 def _keep(plan: Plan, record: SourceRecord, same: SourceRecord, report: SourceReport) -> None:
     """Keeps the tiles that an earlier run has made of a source, under its path of today."""
-    facts = {name: getattr(record, name) for name in ("path", "size", "mtime_ns")}
+    # What no item has told now was told by one before, or never.
+    names = ("path", "size", "mtime_ns", *(name for name in _OF_ITEM if getattr(record, name)))
+    facts = {name: getattr(record, name) for name in names}
     report.tiles = same.tiles
     if same.complete:
         report.status = "unchanged"
@@ -270,7 +291,7 @@ def _earlier(
     gone = [old for old in known.values() if old.content is not None and is_gone(old.path)]
     for record in wanted:
         old = known.get(record.path)
-        if old is not None and _cut_alike(old, record) and _facts(old) == _facts(record):
+        if old is not None and _cut_alike(old, record) and _unchanged(old, record):
             found[record.path] = old
             continue
         alike = [
@@ -301,50 +322,7 @@ def _cut_alike(one: SourceRecord, other: SourceRecord) -> bool:
     return (one.tile, one.overlap, one.min_valid) == (other.tile, other.overlap, other.min_valid)
 
 
-def _facts(record: SourceRecord) -> tuple[int | None, int | None]:
-    return record.size, record.mtime_ns
-
-
-def _gone_under(sources: list[str], known: dict[str, SourceRecord]) -> list[str]:
-    """Sources of the index that lay at or under the given paths and are there no more.
-
-    Only where the folder above is there: a disk that is not mounted takes nothing with it.
-    """
-    roots = [os.path.abspath(source) for source in sources if is_local(source)]
-    folders = tuple(os.path.join(root, "") for root in roots if _holds_files(root))
-    files = {root for root in roots if _holds_files(os.path.dirname(root))}
-    return [path for path in known if (path in files or path.startswith(folders)) and is_gone(path)]
-
-
-def _holds_files(folder: str) -> bool:
-    """An empty folder may be where a disk is mounted at other times."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(entries)
-    except OSError:
-        return False
-
-
-def _rasters(sources: list[str], known: Iterable[str]) -> tuple[list[str], dict[str, SourceReport]]:
-    """The rasters that the sources name, each once and in order; and folders without any, which
-    are among them, with their failure.
-
-    One that the index knows by another path to the same file keeps that name.
-    """
-    from ngcg_cli.raster import find_rasters
-
-    names = {os.path.realpath(path): path for path in known if os.path.exists(path)}
-    paths: dict[str, str] = {}
-    failed: dict[str, SourceReport] = {}
-    for source in sources:
-        name = os.path.abspath(source) if is_local(source) else source
-        try:
-            found = find_rasters(name)
-        except NgcgError as error:
-            found = [name]
-            failed[name] = SourceReport(name, "indexed")
-            failed[name].fail(error)
-        for path in found:
-            place = os.path.realpath(path) if is_local(path) else path
-            paths.setdefault(place, names.get(place, path))
-    return list(paths.values()), failed
+def _unchanged(old: SourceRecord, record: SourceRecord) -> bool:
+    """Whether a source of the same path is the one that was indexed, by what is cheap to know."""
+    revisions = {old.revision, record.revision} - {None}
+    return (old.size, old.mtime_ns) == (record.size, record.mtime_ns) and len(revisions) < 2

@@ -39,6 +39,8 @@ def info_text(report: Mapping[str, Any]) -> str:
     for name, value in facts.items():
         table.add_row(name, Text(harmless(value)))
     rows = [_row(source) for source in report["sources"]]
+    if not any(row["item"] for row in rows):
+        rows = [{name: row[name] for name in row if name != "item"} for row in rows]
     return terminal.rendered(table) + (f"\n{as_table(rows)}" if rows else "")
 
 
@@ -59,6 +61,7 @@ def _row(source: Mapping[str, Any]) -> dict[str, Any]:
         status += f", {source['skipped']:,} unreadable"
     return {
         "source": source["path"],
+        "item": source.get("item") or "",
         "status": status,
         "tiles": source["tiles"],
         "tile": source["tile"],

@@ -18,7 +18,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ngcg_cli.errors import RasterError
-from ngcg_cli.raster import drivers
+from ngcg_cli.raster import drivers, signed
 
 # Defaults that the environment may overrule.
 OPTIONS: dict[str, int | str] = {
@@ -70,7 +70,12 @@ def telling(path: str, what: str) -> Iterator[None]:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
-        reason = _words(root).removeprefix(f"{path}: ").removeprefix(f"'{path}' ").rstrip(".")
+        reason = (
+            signed.hidden(_words(root), path)
+            .removeprefix(f"{path}: ")
+            .removeprefix(f"'{path}' ")
+            .rstrip(".")
+        )
         hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
         raise RasterError(
             f"{what}: {reason or type(root).__name__}", where=path, hint=hint

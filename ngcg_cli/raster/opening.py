@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from ngcg_cli.errors import RasterError
-from ngcg_cli.raster import drivers, vrt
+from ngcg_cli.raster import drivers, signed, vrt
 from ngcg_cli.raster.files import refuse_traps
 from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Georeference
@@ -42,10 +42,11 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
     looked_at = vrt.is_vrt(path)
     if not trusted:
         refuse_traps(path, vrt.plain_parts(path) if looked_at else ())
+    address = signed.address_of(path)
     if trusted or looked_at or os.path.isfile(path):
-        dataset = resources.enter_context(rasterio.open(path))
+        dataset = resources.enter_context(rasterio.open(address))
     else:
-        dataset = resources.enter_context(ensure_env_with_credentials(_open_but_vrt)(path))
+        dataset = resources.enter_context(ensure_env_with_credentials(_open_but_vrt)(address))
     _refuse_trapped_overviews(path, dataset)
     if dataset.driver not in drivers.allowed():  # only where they could not be limited
         raise RasterError(
@@ -98,7 +99,7 @@ def coarsest_overview(dataset: Any) -> int:
     except ZeroDivisionError:
         raise RasterError(
             "an overview that it names cannot be opened",
-            where=dataset.name,
+            where=signed.unsigned(dataset.name),
             hint="Make them anew: gdaladdo -clean FILE, then gdaladdo FILE.",
         ) from None
 
@@ -151,7 +152,7 @@ def _warped(dataset: Any) -> WarpedVRT:
     if crs is None:
         raise RasterError(
             "its ground control points have no coordinate reference system",
-            where=dataset.name,
+            where=signed.unsigned(dataset.name),
             hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
         )
     unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)

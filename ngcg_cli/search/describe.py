@@ -90,6 +90,8 @@ def told_of(source: SourceRecord, damaged: bool, box: Box | None) -> dict[str, A
         "size": source.size,
         "content": source.content,
         "acquired": source.acquired,
+        "gsd": source.gsd,
+        "item": source.item,
         "bbox": box,
     }
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ngcg_cli.errors import UsageError
 from ngcg_cli.search.extent import EARTH_RADIUS, Box, around
-from ngcg_cli.search.records import SourceRecord, instant
+from ngcg_cli.search.records import SourceRecord, instant, span
 
 if TYPE_CHECKING:
     import shapely
@@ -42,7 +42,7 @@ class Filters:
         source: what a source's path, or the end of it after a "/", matches: `*`, `?`, `[...]`.
         after: ISO 8601 date or time; sources acquired then or later. UTC unless it says otherwise.
         before: likewise; sources acquired earlier than that. Those of which nobody knows when are
-            left out by both.
+            left out by both; of an interval, any part of it will do.
 
     Raises:
         UsageError: a value makes no sense.
@@ -89,10 +89,10 @@ class Filters:
             return True
         if source.acquired is None:
             return False
-        acquired = instant(source.acquired)
+        first, last = span(source.acquired)
         return not (
-            (self.after and acquired < instant(self.after))
-            or (self.before and acquired >= instant(self.before))
+            (self.after and last < instant(self.after))
+            or (self.before and first >= instant(self.before))
         )
 
     def boxes(self) -> list[list[Box]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,7 +108,12 @@ class SourceRecord:
         done: windows of the grid, in its order, that have been looked at and committed.
         windows: size of the grid; 0 in an index of format 1.
         skipped: of those done, the windows that could not be read.
-        acquired: when the picture was taken, ISO 8601, if that is known.
+        acquired: when the picture was taken, ISO 8601, if that is known: a moment, or an interval
+            as START/END.
+        gsd: metres of ground to a pixel's side at its centre; None where an older ngcg indexed it.
+        item: id of the STAC item that names it.
+        catalog: the STAC file, as the user gave it, in which that item was found.
+        revision: of a remote asset, what its item tells of its state: good for comparing only.
     """
 
     path: str
@@ -124,10 +130,16 @@ class SourceRecord:
     windows: int = 0
     skipped: int = 0
     acquired: str | None = None
+    gsd: float | None = None
+    item: str | None = None
+    catalog: str | None = None
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if self.acquired is not None:
-            instant(self.acquired)
+            span(self.acquired)
+        if self.gsd is not None and not 0 < self.gsd < math.inf:
+            raise ValueError(f"a source of {self.gsd} metres a pixel")
 
     def up_to_date(self, wanted: SourceRecord) -> bool:
         """Whether this record, from the index, already is all the work that `wanted` asks for."""
@@ -186,6 +198,20 @@ def instant(text: str) -> datetime:
         text = f"{text}-01-01"[:10]
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def span(text: str) -> tuple[datetime, datetime]:
+    """First and last moment of START/END; of a moment alone (see `instant`), it twice.
+
+    Raises:
+        ValueError: it is neither, or ends before it starts.
+    """
+    start, slash, end = text.partition("/")
+    first = instant(start)
+    last = instant(end) if slash else first
+    if last < first:
+        raise ValueError(f"an interval that ends before it starts, {text[:100]!r}")
+    return first, last
 
 
 def _check_name(name: str) -> None:
