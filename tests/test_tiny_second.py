@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,24 @@ from torch import nn
 from examples.tiny.keyed import keyed, texts_digest
 from examples.tiny.measures.paraphrases import held_out
 from examples.tiny.recipe import Heads, Recipe
+from examples.tiny.stages import ways
+from examples.tiny.stages.contrasts import swaps
+from examples.tiny.stages.counted import KINDS, make_counted
 from examples.tiny.stages.heads import WIDTH, Lexicon, read_by, train_reader
-from examples.tiny.stages.pasted import paste, write
+from examples.tiny.stages.pasted import paste, phrase, write
 from examples.tiny.stages.scenes import SCENES
+from examples.tiny.stages.seasons import SAID, turned
 from examples.tiny.stages.views import shown
 from examples.tiny.stages.vocabulary import Alter, Thing, phrased, things
+from examples.town.scene import Site
+from examples.town.statements import truths
 from ngcg_cli.training.loop import parameter_groups
 
 
 def test_the_vocabulary_names_what_people_look_for_and_known_scenes() -> None:
     known = things()
     names = [name for thing in known for name in thing.names]
-    assert len(known) > 350
+    assert len(known) >= 400
     assert len(set(names)) > 1000
     assert all(name == name.lower().strip() and name for name in names)
     assert {scene for thing in known for scene in thing.scenes} == set(SCENES)
@@ -72,12 +79,54 @@ def test_things_are_pasted_where_the_photograph_still_shows(tmp_path: Path) -> N
     photos = rng.integers(90, 150, (3, 150, 150, 3), dtype=np.uint8)
     images, keys = write(tmp_path / "pasted", photos, 6)
     assert len(images) == len(keys) > 0
-    assert all(own and all(key.startswith("has|") for key in own) for own in keys)
+    assert all(own for own in keys)
+    assert all(phrase(key, rng) for own in keys for key in own)
     again, _ = write(tmp_path / "pasted", photos[:0], 6)  # kept, not made again
     np.testing.assert_array_equal(images, again)
-    made = next(found for seed in range(20) if (found := paste(photos[0], seed)))
+    found = filter(None, (paste(photos[0], seed) for seed in range(60)))
+    made = next(picture for picture in found if picture[1] == ["has|pool|"])
     same = np.abs(made[0].astype(int) - photos[0]).max(2) <= 2
     assert 0.05 < same.mean() < 0.999
+
+
+def test_what_is_across_a_photograph_is_told_and_nothing_that_training_leaves_out() -> None:
+    photo = np.full((150, 150, 3), 110, np.uint8)
+    rng = np.random.default_rng(0)
+    told = {key for seed in range(90) for key in (paste(photo, seed) or (photo, []))[1]}
+    assert {"said|sleepers", "said|truss", "has|roundabout|", "has|boat|", "said|snow"} <= told
+    assert "crosses|bridge||river|" in told
+    assert "count|tank||4" in told
+    assert not any(key.startswith("count|car") for key in told)  # the photograph may show others
+    assert not {"count|tank||2", "has|house|white", "has|warehouse|blue"} & told
+    assert set(ways.SAID) >= {name for way in ways.WAYS if (name := way(Site(rng), 90.0))}
+
+
+def test_each_number_of_a_thing_is_drawn_as_often_as_the_others() -> None:
+    found = Counter()
+    for seed in range(5_000_000, 5_000_096):
+        tile = make_counted(seed, 24)
+        kind = list(KINDS)[seed % len(KINDS)]
+        known = truths(tile.scene, tile.window)
+        number = [k.split("|")[-1] for k in known if k.startswith(f"count|{kind}||")]
+        found.update(number)
+        assert swaps(tile, known) or not number
+    assert set("2345") <= set(found)
+    assert min(found[n] for n in "2345") > 15
+
+
+def test_a_season_leaves_water_and_size_as_they_were() -> None:
+    photo = np.zeros((40, 60, 3), np.uint8)
+    photo[:, :20] = (20, 30, 70)  # water
+    photo[:, 20:40] = (60, 100, 50)  # grass
+    photo[:, 40:] = (150, 140, 130)  # bare
+    views = {season: turned(photo, season, np.random.default_rng(1), 0.9) for season in SAID}
+    assert all(view.shape == photo.shape and view.dtype == np.uint8 for view in views.values())
+    for view in views.values():
+        assert np.abs(view[:, :20].astype(int) - photo[:, :20]).mean() < 25
+    assert views["snow"][:, 20:].min(2).mean() > 170
+    grass = views["dry"][:, 20:40].mean((0, 1))
+    assert grass[0] > grass[1] > grass[2]
+    np.testing.assert_allclose(views["dry"][:, 40:].mean(), photo[:, 40:].mean(), atol=25)
 
 
 def test_readers_read_into_the_space_of_given_images(tmp_path: Path) -> None:

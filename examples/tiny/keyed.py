@@ -48,6 +48,11 @@ def code(*patterns: str) -> str:
     return contents(*sorted({file for pattern in patterns for file in ROOT.glob(pattern)}))
 
 
+def stages(*names: str) -> list[str]:
+    """The source files of these stages, for `code`."""
+    return [f"examples/tiny/stages/{name}.py" for name in names]
+
+
 def texts_digest(texts: Any) -> str:
     """Hex digest of sentences, or of anything that is JSON."""
     return hashlib.sha256(json.dumps(texts, default=_plain).encode()).hexdigest()

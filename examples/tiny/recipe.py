@@ -26,6 +26,8 @@ class Sizes:
         lexicon: sentences that are true of whole scenes.
         words: sentences with nothing but the teachers' vectors.
         bank: captions that a photograph's nearness to them is compared with.
+        counts: how much oftener than of another kind a pair is about a count, and how much more
+            it weighs.
     """
 
     photographs: int = 128
@@ -37,6 +39,7 @@ class Sizes:
     lexicon: int = 48
     words: int = 64
     bank: int = 4096
+    counts: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class Course:
         temperature: of all softmaxes.
         frozen: blocks of the tower, from the pixels on, that stay as they are; None: all of it.
         tower_rate: the tower's learning rate as a share of the others'.
+        renewed: how far what is known of photographs and captions, against which *own* is
+            computed, moves each time towards what the student says of them; 0: it stays what the
+            teachers said.
     """
 
     loop: LoopSettings
@@ -58,6 +64,7 @@ class Course:
     temperature: float = 0.05
     frozen: int | None = None
     tower_rate: float = 1.0
+    renewed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +96,9 @@ class Heads:
 
 _FIRST = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contrast": 0.5,
           "lexicon": 0.25, "codes": 0.5, "differ": 1.0, "hard": 0.4, "drawn": 0.3}  # fmt: skip
-_SECOND = {"image": 0.5, "text": 1.0, "map_image": 0.4, "map_text": 0.4, "own_image": 0.2,
-           "own_text": 0.2, "contrast": 0.6, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
-           "hard": 0.5, "drawn": 0.3, "pasted": 0.2}  # fmt: skip
+_SECOND = {"image": 0.25, "text": 1.0, "map_image": 0.2, "map_text": 0.2, "own_image": 0.5,
+           "own_text": 0.5, "contrast": 0.6, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
+           "hard": 0.5, "drawn": 0.3, "pasted": 0.25}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ class Recipe:
 
     Attributes:
         tiles: drawn tiles, of seeds from `tile_seed` on.
+        counted: drawn tiles of things in number (`counted.py`).
         pasted: photographs to paste drawn things into.
         pieces: cut from each of the large photographs without captions.
         views: how often the first course's tower sees each photograph: as it is, and as turned
@@ -118,7 +126,8 @@ class Recipe:
     seed: int = 0
     tiles: int = 14_000
     tile_seed: int = 2_000_000
-    pasted: int = 4_000
+    counted: int = 6_000
+    pasted: int = 5_000
     pieces: int = 4
     views: int = 6
     other_views: int = 2
@@ -141,12 +150,14 @@ class Recipe:
     second: Course = field(
         default_factory=lambda: Course(
             LoopSettings(
-                steps=600, lr=4e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
+                steps=700, lr=3e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
                 ema=0.985, precision="bfloat16", log_every=5, save_every=25, validate_every=140,
             ),
-            Sizes(photographs=112, unlabelled=24, tiles=44, pasted=20, lexicon=64, words=112),
+            Sizes(photographs=120, unlabelled=12, tiles=48, pasted=24, lexicon=64, words=112,
+                  bank=20_000, counts=2.5),
             _SECOND,
             frozen=3,
-            tower_rate=0.12,
+            tower_rate=0.15,
+            renewed=0.5,
         )
     )  # fmt: skip

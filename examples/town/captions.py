@@ -71,6 +71,7 @@ NOUNS: dict[str, list[tuple[str, str]]] = {
     "greenhouse": [("greenhouse", "greenhouses")],
     "bareland": [("piece of bare land", "pieces of bare land"), ("patch of bare ground",
                  "patches of bare ground")],
+    "car": [("car", "cars"), ("vehicle", "vehicles")],
 }  # fmt: skip
 ROOFED = frozenset({"house", "building", "warehouse", "apartments", "church", "school",
                     "terminal", "hangar"})  # fmt: skip

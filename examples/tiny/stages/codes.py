@@ -93,7 +93,10 @@ def _atoms(pair: Pair) -> dict[tuple[str, ...], float]:
         return {("colour", *first[:2]): 1.0, ("colour", *second[:2]): -1.0}
     if pair.kind == "count":
         thing, colour = (*first[:-1], "")[:2] if len(first) > 1 else (verb, "")
+        # What two planes share with two boats, and what is their own.
         out: dict[tuple[str, ...], float] = {
+            ("count", first[-1]): 1.0,
+            ("count", second[-1]): -1.0,
             ("count", verb, thing, first[-1]): 1.0,
             ("count", verb, thing, second[-1]): -1.0,
         }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -220,8 +220,13 @@ def draw(seed: int, size: int) -> tuple[np.ndarray, list[Contrast]]:
     return tile.image, list(contrasts(tile, np.random.default_rng([seed, 9])))
 
 
-def write(folder: Path, seeds: range, size: int = 150) -> None:
-    """Draw the tiles of `seeds` into `folder`, going on where it was stopped.
+def write(
+    folder: Path,
+    seeds: range,
+    size: int = 150,
+    make: Callable[[int, int], Tile] = make_tile,
+) -> None:
+    """Draw the tiles of `seeds` with `make` into `folder`, going on where it was stopped.
 
     `images.npy` is uint8 (N, size, size, 3); line n of `facts.jsonl` is of image n: `seed`,
     `captions` (those that are `taught`), `truths` (keys of every true statement) and `swaps`.
@@ -240,7 +245,7 @@ def write(folder: Path, seeds: range, size: int = 150) -> None:
         for row, seed in enumerate(seeds):
             if row < done:
                 continue
-            tile = make_tile(seed, size)
+            tile = make(seed, size)
             store[row] = tile.image
             captions = [caption.text for caption in tile.captions if taught(caption.text)]
             keys = sorted(truths(tile.scene, tile.window))

@@ -3,7 +3,8 @@
 *Image* and *text*: the teachers' vectors, by cosine. *Map*: how near a photograph is to thousands
 of captions, and a sentence to every photograph, as the teachers have it. *Own*: a photograph's own
 captions among these thousands, a caption's own photographs among all (InfoNCE with all of them as
-negatives). *Contrast*: photographs and their own captions (InfoNCE, equal captions are positives).
+negatives; a caption that was written often counts as often, as in a batch). *Contrast*: photographs
+and their own captions in the batch (InfoNCE, equal captions are positives).
 *Lexicon*: photographs against sentences that are true of their whole scene. *Codes*, *differ*:
 images and sentences against the codes of drawn attributes (`codes.py`). *Hard*: a drawn tile's true
 sentence above the false one. *Drawn*, *pasted*: tiles, and photographs with drawn things, and
@@ -48,6 +49,10 @@ class Lesson(nn.Module):
     kinds: Tensor
     photographs: Tensor
     captions: Tensor
+    photographs_now: Tensor
+    captions_now: Tensor
+    often: Tensor
+    kind_weights: Tensor
     said_of: Tensor
     shown_by: Tensor
 
@@ -71,6 +76,8 @@ class Lesson(nn.Module):
             for caption in set(own[row]):
                 if len(shown_by[caption]) < _OWN:
                     shown_by[caption].append(row)
+        often = np.bincount(np.concatenate([list(set(o)) for o in own]), minlength=len(captions))
+        by_kind = [course.sizes.counts if kind == "count" else 1.0 for kind in KINDS]
         for name, value in (
             ("weights", torch.from_numpy(code.weights)),
             ("coefficients", code.coefficients),
@@ -79,8 +86,15 @@ class Lesson(nn.Module):
             ("captions", torch.from_numpy(captions)),
             ("said_of", _table(own)),
             ("shown_by", _table(shown_by)),
+            ("often", torch.from_numpy(np.log(np.maximum(often, 1))).float()),
+            ("kind_weights", torch.tensor(by_kind)),
         ):
             self.register_buffer(name, value, persistent=False)
+        # What the student itself says of them, as the course goes on: kept with a stopped run.
+        for name in ("photographs", "captions"):
+            self.register_buffer(
+                f"{name}_now", getattr(self, name).clone(), persistent=course.renewed > 0
+            )
 
     @torch.no_grad()
     def know_codes(self, differences: Tensor) -> None:
@@ -92,6 +106,22 @@ class Lesson(nn.Module):
         rows = self.coefficients
         square = rows.T @ rows + torch.eye(rows.shape[1])
         self.codes.copy_(torch.linalg.solve(square, rows.T @ differences))
+
+    @torch.no_grad()
+    def renew(self, keys: Tensor, photographs: Tensor, captions: Tensor) -> None:
+        """Move what is known of photographs and captions towards what the student says now.
+
+        Args:
+            keys: (B, 2) their numbers.
+            photographs: (B, 256) the student's vectors.
+            captions: likewise.
+        """
+        share = self.course.renewed
+        for known, rows, vectors in (
+            (self.photographs_now, keys[:, 0], photographs),
+            (self.captions_now, keys[:, 1], captions),
+        ):
+            known[rows] = functional.normalize(known[rows].lerp(vectors.float(), share), dim=-1)
 
     def look(self, images: Tensor) -> Tensor:
         """Unit vectors (B, 256) of cached patch tokens, or of pixels where the tower learns."""
@@ -138,10 +168,15 @@ def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
         "map_image": lambda: _map(shown, seen, bank, heat),
         "map_text": lambda: _map(spoken, said, lesson.photographs, heat),
         "own_image": lambda: _own(
-            photographs, bank, lesson.said_of[keys[:, 0]], batch["bank"], heat
+            photographs,
+            lesson.captions_now[batch["bank"]],
+            lesson.said_of[keys[:, 0]],
+            batch["bank"],
+            heat,
+            lesson.often[batch["bank"]],
         ),
         "own_text": lambda: _own(
-            captions, lesson.photographs, lesson.shown_by[keys[:, 1]], everything, heat
+            captions, lesson.photographs_now, lesson.shown_by[keys[:, 1]], everything, heat
         ),
         "contrast": lambda: multi_positive(
             photographs @ captions.T / heat, same(keys[:, 0]) | same(keys[:, 1])
@@ -153,11 +188,20 @@ def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
     found |= _drawn(lesson, tiles, of_tiles, batch)
     loss = torch.stack([weight * found[name] for name, weight in course.weights.items()]).sum()
     loss.backward()
+    if course.renewed:
+        lesson.renew(keys, photographs, captions)
     figures = {name: found[name].item() for name in course.weights}
     return {"loss": loss.item(), **figures, "pairs": float(len(keys))}
 
 
-def _own(ours: Tensor, bank: Tensor, own: Tensor, numbers: Tensor, heat: float) -> Tensor:
+def _own(
+    ours: Tensor,
+    bank: Tensor,
+    own: Tensor,
+    numbers: Tensor,
+    heat: float,
+    often: Tensor | float = 0.0,
+) -> Tensor:
     """InfoNCE of vectors (B, 256) against a bank (M, 256), of which several are right.
 
     Args:
@@ -166,11 +210,12 @@ def _own(ours: Tensor, bank: Tensor, own: Tensor, numbers: Tensor, heat: float) 
         own: (B, K) the numbers of what is right for each, filled up with -1.
         numbers: (M,) those of the bank.
         heat: the temperature.
+        often: (M,) logarithms of how often each of the bank stands there.
     """
     right = (own[:, :, None] == numbers).any(1)
     held = right.any(1)
     target = right[held] / right[held].sum(1, keepdim=True)
-    return functional.cross_entropy(ours[held] @ bank.T / heat, target)
+    return functional.cross_entropy(ours[held] @ bank.T / heat + often, target)
 
 
 def _map(ours: Tensor, theirs: Tensor, bank: Tensor, heat: float) -> Tensor:
@@ -195,21 +240,25 @@ def _drawn(
     signs, column_weights = judged[rows, columns], lesson.weights[said[columns]]
     told = (tiles @ (first - second).T / heat)[rows, columns]
     return {
-        "codes": _by_kind(functional.softplus(-label * margins), weights, lesson.kinds[pair]),
+        "codes": _by_kind(
+            functional.softplus(-label * margins), weights, lesson.kinds[pair], lesson.kind_weights
+        ),
         "differ": 1 - functional.cosine_similarity(first - second, wanted, dim=-1).mean(),
         "hard": _by_kind(
             functional.softplus(-signs * told),
             _of_label(column_weights, signs),
             lesson.kinds[said[columns]],
+            lesson.kind_weights,
         ),
         "drawn": many_positives(tiles @ texts.T / heat, batch["true"]),
     }
 
 
-def _by_kind(losses: Tensor, weights: Tensor, kinds: Tensor) -> Tensor:
-    """Sum over the kinds of attributes of each kind's weighted mean."""
+def _by_kind(losses: Tensor, weights: Tensor, kinds: Tensor, worth: Tensor) -> Tensor:
+    """Sum over the kinds of attributes of each kind's weighted mean, times the kind's worth."""
     share = functional.one_hot(kinds, len(KINDS)) * weights[:, None]
-    return ((losses[:, None] * share).sum(0) / share.sum(0).clamp(min=1e-6)).sum()
+    means = (losses[:, None] * share).sum(0) / share.sum(0).clamp(min=1e-6)
+    return (means * worth).sum()
 
 
 def _of_label(weights: Tensor, labels: Tensor) -> Tensor:

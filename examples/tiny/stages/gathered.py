@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.tiny.keyed import code, contents, keyed, texts_digest
+from examples.tiny.keyed import code, contents, keyed, stages, texts_digest
 from examples.tiny.recipe import Recipe
+from examples.tiny.stages import counted as counting
 from examples.tiny.stages.contrasts import Facts, read_facts, write
 from examples.tiny.stages.corpus import Part, more_captions, photographs, pieces, unlabelled
 from examples.tiny.stages.glosses import synsets
@@ -46,6 +47,7 @@ class Gathered:
         val: photographs to measure on.
         others: photographs without captions; `roads`: pieces of larger ones.
         tiles: drawn ones, with `facts` of each.
+        counted: drawn ones of things in number, with `counted_facts` of each; the second course's.
         lexical: the scenes' lexicon, whose sentences are `told`.
         words: the corpus, the vocabulary's phrases, and captions of other sets.
     """
@@ -56,6 +58,8 @@ class Gathered:
     roads: Images
     tiles: Images
     facts: list[Facts]
+    counted: Images
+    counted_facts: list[Facts]
     captions: Read
     own: list[tuple[int, ...]]
     lexical: Lexicon
@@ -87,11 +91,16 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
     large = data / "overhead-unlabelled/aerial-roads.tar"
     roads = keyed(out / "roads", archive=contents(large), pieces=recipe.pieces)
     seeds = range(recipe.tile_seed, recipe.tile_seed + recipe.tiles)
-    drawn_by = code("examples/town/*.py", "examples/tiny/stages/contrasts.py")
+    drawn_by = code("examples/town/*.py", *stages("contrasts"))
     tiles = keyed(out / "tiles", seeds=[seeds.start, seeds.stop], code=drawn_by)
     # Some combinations of known words are kept out of the tiles, to be measured on later.
     write(tiles, seeds)
     drawn, facts = read_facts(tiles)
+    seeds = range(counting.FIRST_SEED, counting.FIRST_SEED + recipe.counted)
+    drawn_by = code("examples/town/*.py", *stages("contrasts", "counted"))
+    counted = keyed(out / "counted", seeds=[seeds.start, seeds.stop], code=drawn_by)
+    write(counted, seeds, make=counting.make_counted)
+    numbers, counted_facts = read_facts(counted)
 
     lexical = _lexicon(out / "sources", train.scenes)
     return Gathered(
@@ -101,6 +110,8 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         Images(pieces(large, roads, recipe.pieces), roads),
         Images(drawn, tiles),
         facts,
+        Images(numbers, counted),
+        counted_facts,
         _read(captions, out / "captions.npy"),
         [tuple(number[text] for text in texts) for texts in spoken],
         lexical,

@@ -18,11 +18,14 @@ from torch import Tensor
 
 from examples.tiny.recipe import Sizes
 from examples.tiny.stages.codes import Code
-from examples.tiny.stages.contrasts import Facts, said, taught
+from examples.tiny.stages.contrasts import KINDS, Facts, said, taught
 from examples.tiny.stages.heads import Lexicon
+from examples.tiny.stages.pasted import phrase
 from examples.tiny.stages.views import shown
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.encoder import Encoder
+
+_COUNT = KINDS.index("count")
 
 
 class Seen(Protocol):
@@ -194,7 +197,7 @@ class Batches:
         true = [[key in pasted.keys[row] for key in keys] for row in rows]
         images = torch.from_numpy(pasted.seen.take(rows, rng))
         return {"images": images, "true_pasted": torch.tensor(true)}, [
-            Speaker(rng).say(key) for key in keys
+            self.alter(phrase(key, rng), rng) for key in keys
         ]
 
     def _tiles(self, index: int, rng: np.random.Generator) -> tuple[dict[str, Tensor], list[str]]:
@@ -248,6 +251,7 @@ class Batches:
         found, counts = np.unique(labels[:, 1], return_counts=True)
         kinds = code.kinds[found]
         shares = counts / np.bincount(kinds, counts)[kinds]
+        shares = shares * np.where(kinds == _COUNT, self.sizes.counts, 1.0)
         shares /= shares.sum()
         pairs: list[int] = []
         first: list[str] = []

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from examples.tiny.keyed import keyed, texts_digest
+from examples.tiny.keyed import code as sources
+from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.measures.paraphrases import held_out
 from examples.tiny.recipe import Recipe
 from examples.tiny.stages.codes import Code
@@ -71,9 +72,13 @@ def prepare(gathered: Gathered, start: str, out: Path, recipe: Recipe) -> Prepar
     others = np.concatenate([gathered.others.pixels, gathered.roads.pixels])
     seen_of_others = [_shown(encoder, part, known, 0) for part in (gathered.others, gathered.roads)]
 
-    code = Code(gathered.facts)
+    facts = gathered.facts + gathered.counted_facts
+    drawn = np.concatenate([gathered.tiles.pixels, gathered.counted.pixels])
+    code = Code(facts)
+    drawers = stages("contrasts", "counted", "pasted", "seasons", "ways")
+    drawn_by = sources("examples/town/*.py", *drawers)
     folder = keyed(out / "pasted", on=[gathered.others.folder, gathered.roads.folder],
-                   count=recipe.pasted, code=gathered.tiles.folder)  # fmt: skip
+                   count=recipe.pasted, code=drawn_by)  # fmt: skip
     glued, keys = paste(folder, others, recipe.pasted)
     words = gathered.words
     shares = [np.full(len(part.texts), share / len(part.texts))
@@ -81,7 +86,7 @@ def prepare(gathered: Gathered, start: str, out: Path, recipe: Recipe) -> Prepar
     batches = Batches(
         Photographs(Pixels(train.pixels), seen, gathered.own),
         Photographs(Pixels(others), np.concatenate(seen_of_others)),
-        Tiles(Pixels(gathered.tiles.pixels, whole=True), gathered.facts, code),
+        Tiles(Pixels(drawn, whole=True), facts, code),
         Said(captions.texts, spoken),
         gathered.lexical,
         read_by(readers, told.features),

@@ -1,7 +1,8 @@
 """What the second course shows of an image: other ground, light, air, sensors and compression.
 
-A photograph is shown turned, with less or more of its ground, coarser, under other light and haze,
-blurred, and compressed; a drawn tile whole and upright, since its captions name sides.
+A photograph is shown turned, with less or more of its ground, coarser, at times parched, under
+other light and haze, blurred, and compressed; a drawn tile whole and upright, since its captions
+name sides.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
+from examples.tiny.stages.seasons import turned
+
 #: The encoder's side in pixels, and the filter it resizes by.
 SIDE, FILTER = 256, Image.Resampling.BICUBIC
 #: Crops keep at least this share of the side.
 LEAST = 0.55
+#: Of photographs so many are shown drier than they are: few, since captions speak of green.
+_PARCHED = 0.08
 
 
 def shown(image: np.ndarray, rng: np.random.Generator, whole: bool = False) -> np.ndarray:
@@ -25,7 +30,10 @@ def shown(image: np.ndarray, rng: np.random.Generator, whole: bool = False) -> n
         rng: decides everything.
         whole: neither crop nor turn it.
     """
-    picture = Image.fromarray(np.ascontiguousarray(image if whole else _cut(image, rng)))
+    seen = image if whole else _cut(image, rng)
+    if not whole and rng.random() < _PARCHED:
+        seen = turned(seen, "dry", rng)
+    picture = Image.fromarray(np.ascontiguousarray(seen))
     coarse = float(rng.uniform(1, 2.6)) if rng.random() < 0.3 else 1.0
     if coarse > 1:
         side = max(32, round(picture.width / coarse))
