@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from examples.tiny.recipe import Heads, Recipe, Sizes
 from examples.tiny.stages.codes import Code, Pair
 from examples.tiny.stages.contrasts import Facts, Swap
-from examples.tiny.stages.distil import Lesson, embed_by_length, step
+from examples.tiny.stages.distil import Lesson, _own, embed_by_length, step
 from examples.tiny.stages.eyes import open_eyes, tokens
 from examples.tiny.stages.features import pooled, see, see_whole
 from examples.tiny.stages.heads import (
@@ -232,6 +233,44 @@ def test_a_step_with_open_eyes_teaches_the_tower(batches: Batches, encoder: Enco
     assert blocks[2].project.weight.grad.abs().sum() > 0
     assert blocks[3].depthwise.bias.grad.abs().sum() > 0
     assert all(block.depthwise.weight.grad is None for block in blocks)
+
+
+def test_a_caption_counts_as_often_as_it_was_written() -> None:
+    rng = torch.Generator().manual_seed(0)
+    ours, bank = (functional.normalize(torch.randn(n, 8, generator=rng), dim=-1) for n in (3, 4))
+    times, numbers = torch.tensor([1, 3, 2, 1]), torch.arange(4)
+    own = torch.tensor([[1], [0], [3]])
+    found = _own(ours, bank, own, numbers, 0.1, times.float().log())
+    copies = numbers.repeat_interleave(times)  # a bank that holds each as often
+    shares = (ours @ bank[copies].T / 0.1).softmax(1)
+    wanted = -torch.stack(
+        [row[copies == n].sum().log() for row, n in zip(shares, own, strict=True)]
+    )
+    torch.testing.assert_close(found, wanted.mean())
+
+
+def test_what_is_known_follows_the_student(batches: Batches, encoder: Encoder) -> None:
+    course = replace(Recipe().second, frozen=None, renewed=0.5)
+    lesson = Lesson(
+        encoder.module,
+        batches.tiles.code,
+        batches.photographs.targets,
+        batches.captions.targets,
+        batches.photographs.captions,
+        course,
+    )
+    # A stopped run goes on with them.
+    assert {"photographs_now", "captions_now"} <= set(lesson.state_dict())
+    other = functional.normalize(torch.ones(1, WIDTH), dim=-1)
+    before = lesson.photographs_now.clone()
+    lesson.renew(torch.tensor([[2, 1]]), other, other)
+    near = (lesson.photographs_now @ other.T)[:, 0]
+    assert near[2] > (before @ other.T)[2, 0] + 0.3
+    torch.testing.assert_close(lesson.photographs_now.norm(dim=1), torch.ones(8))
+    rest = torch.arange(8) != 2
+    torch.testing.assert_close(lesson.photographs_now[rest], before[rest])
+    torch.testing.assert_close(lesson.photographs[2], before[2])  # what the teachers said stays
+    assert (lesson.captions_now[1] @ other[0]) > 0.5
 
 
 def test_open_eyes_see_what_the_tower_sees_and_learn_what_it_would() -> None:

@@ -43,6 +43,9 @@ def main(
     tiles: Annotated[int, typer.Option(help="Drawn tiles.")] = Recipe.tiles,
     seed: Annotated[int, typer.Option()] = Recipe.seed,
     threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
+    device: Annotated[
+        str, typer.Option(help="Where the second course computes: cpu, or cuda (untested).")
+    ] = "cpu",
     float32: Annotated[
         bool, typer.Option("--float32", help="For a CPU without bfloat16, which is slow there.")
     ] = False,
@@ -57,7 +60,7 @@ def main(
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
     run = keyed(out / "second", recipe=recipe, start=load_encoder(start, "cpu").fingerprint)
-    _study(second.prepare(gathered, start, out, recipe), recipe.second, run, gathered.val)
+    _study(second.prepare(gathered, start, out, recipe, device), recipe.second, run, gathered.val)
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((run / "last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(run / "last"))

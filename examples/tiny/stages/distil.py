@@ -149,11 +149,13 @@ def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
     """Forward, all terms of the course, backward; for the project's training loop."""
     assert isinstance(lesson, Lesson)
     course = lesson.course
-    with course.loop.autocast("cpu"):
+    place = lesson.said_of.device
+    batch = {name: value.to(place) for name, value in batch.items()}
+    with course.loop.autocast(place):
         texts = embed_by_length(lesson.student, batch["ids"], batch["mask"])
         images = lesson.look(batch["images"])
     seen, said, keys = batch["seen"], batch["said"], batch["keys"]
-    pasted = batch.get("true_pasted", torch.zeros(0, 0, dtype=torch.bool))
+    pasted = batch.get("true_pasted", torch.zeros(0, 0, dtype=torch.bool, device=place))
     rest = [len(images) - len(seen) - len(pasted), len(pasted)]
     shown, tiles, glued = images.split([len(seen), *rest])
     rest = [len(texts) - len(said) - len(pasted), len(pasted)]
@@ -161,7 +163,7 @@ def step(lesson: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
     photographs, captions = shown[: len(keys)], spoken[: len(keys)]
     told = spoken[len(keys) : len(keys) + batch["of_scene"].shape[1]]
     bank, heat = lesson.captions[batch["bank"]], course.temperature
-    everything = torch.arange(len(lesson.photographs))
+    everything = torch.arange(len(lesson.photographs), device=place)
     terms: dict[str, Callable[[], Tensor]] = {
         "image": lambda: 1 - (shown * seen).sum(-1).mean(),
         "text": lambda: 1 - (spoken * said).sum(-1).mean(),

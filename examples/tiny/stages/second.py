@@ -36,10 +36,15 @@ _VIEWS = 3
 _LEAST = 100
 
 
-def prepare(gathered: Gathered, start: str, out: Path, recipe: Recipe) -> Prepared:
-    """All that is learned from, and the student `start` (a name or folder) with open eyes."""
+def prepare(
+    gathered: Gathered, start: str, out: Path, recipe: Recipe, device: str = "cpu"
+) -> Prepared:
+    """All that is learned from, and the student `start` (a name or folder) with open eyes.
+
+    It, and what its lesson keeps, are on `device`.
+    """
     course = recipe.second
-    encoder = load_encoder(start, "cpu")
+    encoder = load_encoder(start, device, precision="float32")
     known = encoder.fingerprint
     train, captions, told = gathered.train, gathered.captions, gathered.told
     views = [_shown(encoder, train, known, view) for view in range(_VIEWS)]
@@ -105,6 +110,7 @@ def prepare(gathered: Gathered, start: str, out: Path, recipe: Recipe) -> Prepar
     open_eyes(encoder.module.vision, course.frozen)
     lesson = Lesson(encoder.module, code, seen, spoken, gathered.own, course)
     lesson.know_codes(_differences(encoder, code))
+    lesson.to(encoder.device)
     return Prepared(batches, encoder, lesson)
 
 
