@@ -15,7 +15,7 @@ import shapely
 from PIL import Image
 from samples import Ngcg
 
-from ngcg_cli.answers.confidence import Background, Calibration
+from ngcg_cli.answers.confidence import FEATURES, TERMS, Background, Calibration
 from ngcg_cli.encoder.checkpoint import load_encoder
 
 
@@ -138,7 +138,7 @@ def test_sources_without_a_time_are_told_where_a_date_is_asked(
     assert dated.err == ""
 
 
-@pytest.fixture(params=[[5.0, 0, 0, -3]])
+@pytest.fixture(params=[(5.0, -3.0)])
 def calibrated(
     fake_backbone: Path,
     request: pytest.FixtureRequest,
@@ -151,9 +151,11 @@ def calibrated(
     rng = np.random.default_rng(0)
     some = rng.normal(size=(40, encoder.dim)).astype(np.float32)
     some /= np.linalg.norm(some, axis=1, keepdims=True)
-    made = Calibration(
-        Background(some, some), np.array(request.param), encoder.fingerprint, {"data": "drawn"}
-    )
+    as_it_is = np.repeat([[0.0], [1.0]], FEATURES, axis=1)
+    slope, constant = request.param
+    coefficients = np.array([constant, slope, *np.zeros(TERMS - 2)])
+    beside = Background(some, some)
+    made = Calibration(beside, as_it_is, coefficients, encoder.fingerprint, {"data": "drawn"})
     from ngcg_cli.answers.confidence import search_paths
 
     path = search_paths(encoder.tokenizer.folder, encoder.fingerprint)[-1]
@@ -176,7 +178,7 @@ def test_a_confidence_that_no_hit_reaches_is_told(ask: Ngcg, calibrated: None) -
     assert f"reaches --min-confidence 1 (best: {best:.4f})" in outcome.err
 
 
-@pytest.mark.parametrize("calibrated", [[-5.0, 0, 0, 3]], indirect=True)
+@pytest.mark.parametrize("calibrated", [(-5.0, 3.0)], indirect=True)
 def test_a_confidence_is_looked_for_beyond_the_first_hits(ask: Ngcg, calibrated: None) -> None:
     # Here confidence rises as the score falls, so that no hit of the first two is good enough.
     rows = ask("a pond", "-k", "32").rows
@@ -229,3 +231,41 @@ def test_a_lone_question_is_told_that_nothing_looks_like_it(ask: Ngcg, calibrate
     assert told in ask("a pond", *away).err
     assert told not in ask("-", *away, stdin=b"a pond\na road\n").err
     assert told not in ask("a pond", "-k", "2").err
+
+
+def test_calibrating_on_images_and_on_places_gives_hits_a_confidence(
+    ask: Ngcg,
+    ngcg: Ngcg,
+    town: Path,
+    fake_backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
+        place = {"image": f"{number}.png", "captions": [f"thing {number}"], "place": number % 6}
+        rows.append(json.dumps(place))
+    images, places = tmp_path / "images.jsonl", tmp_path / "places.jsonl"
+    images.write_text("\n".join(rows))
+    hits = ask("a pond", "-k", "8").rows
+    asked = [
+        {"captions": [f"spot {hit['rank']}"], "lon": hit["lon"], "lat": hit["lat"]} for hit in hits
+    ]
+    places.write_text("\n".join(map(json.dumps, asked)))
+    calibrate = ("calibrate", images, places, "--background", images, "--model", fake_backbone)
+    missing = ngcg(*calibrate)
+    assert (missing.status, missing.out) == (2, "")
+    assert "its captions have no images" in missing.err
+    made = ngcg(*calibrate, "--index", town / "index", "--json")
+    assert made.status == 0, made.err
+    facts = json.loads(made.out)
+    assert [(one["captions"], one["places"]) for one in facts["of"]] == [(24, 6), (8, 8)]
+    assert all(0 <= one["ece"] <= 1 and 0 <= one["auroc"] <= 1 for one in facts["of"])
+    told = [hit["confidence"] for hit in ask("a pond", "-k", "3").rows]
+    assert all(0 <= chance <= 1 for chance in told), told  # a number: null means none was found

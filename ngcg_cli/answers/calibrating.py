@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,146 +18,220 @@ from ngcg_cli.answers.confidence import (
     area_under_roc,
     calibration_error,
     fit,
-    logistic,
+    scale_of,
+    terms,
 )
 from ngcg_cli.errors import DataError
 
+Mask = npt.NDArray[np.bool_]
+
 # Of each question so many hits are looked at, as `ngcg query` shows by default.
 TOP = 10
-# Halves of the places that are hidden in turn, so that each question is asked both ways.
-ROUNDS = 8
+# And so many others, evenly from the next best to the worst.
+_OTHERS = 5
+# How much one of them counts.
+_OTHERS_WEIGHT = 0.2
+# Questions of a gallery that are asked: enough to fit 21 numbers; more would repeat each other.
+MOST_ASKED = 2000
 LEAST_PLACES = 4
+# How much of a gallery's weight is of sentences that are true of nothing seen from above.
+NOWHERE = 0.3
+# Each gallery weighs so many hits, whatever its size: what is unlike the others is not outvoted.
+_WEIGHT = 10_000.0
 
 
 class Gallery(NamedTuple):
-    """Images and captions that say which place they show.
+    """Images, captions, and which are true of which.
 
     Attributes:
+        name: of the data.
         images: (I, dim) unit vectors.
         texts: (Q, dim) unit vectors.
-        image_place: (I,) the place of each image.
-        text_place: (Q,) the place that each caption is true of.
+        shows: (P, I) whether an image shows a place.
+        place: (Q,) the place, a row of `shows`, that each caption is true of.
     """
 
+    name: str
     images: Vectors
     texts: Vectors
-    image_place: npt.NDArray[np.int64]
-    text_place: npt.NDArray[np.int64]
+    shows: Mask
+    place: npt.NDArray[np.int64]
 
     def of(self, places: npt.NDArray[np.int64]) -> Gallery:
-        """Only what belongs to some of the places."""
-        image, text = np.isin(self.image_place, places), np.isin(self.text_place, places)
+        """The captions of some of the places, and the images that show any of these."""
+        asked, image = np.isin(self.place, places), self.shows[places].any(axis=0)
         return Gallery(
-            self.images[image], self.texts[text], self.image_place[image], self.text_place[text]
+            self.name,
+            self.images[image],
+            self.texts[asked],
+            self.shows[:, image],
+            self.place[asked],
         )
 
 
 class Trial(NamedTuple):
-    """What came of asking every question while half of the places were hidden.
+    """What came of asking questions, half of them without the images that are right.
 
     Attributes:
-        features: (N, 4) of `Background.features`, a row for each hit.
-        right: (N,) whether the hit's image is of the question's place.
-        first: (N,) whether the hit is its question's first.
-        present: (N,) whether the question's place was there to be found.
+        features: (N, 5) of `Background.features`, a row for each hit; and for some images that
+            are no hits, so that the fit knows low scores too.
+        right: (N,) whether the image shows what was asked.
+        rank: (N,) of the hit from 1; 0 of what is none.
+        present: (N,) whether a right image was there to be found.
     """
 
     features: Floats
-    right: npt.NDArray[np.bool_]
-    first: npt.NDArray[np.bool_]
-    present: npt.NDArray[np.bool_]
+    right: Mask
+    rank: npt.NDArray[np.int64]
+    present: Mask
+
+    @property
+    def first(self) -> Mask:
+        """(N,) whether it is its question's first hit."""
+        return self.rank == 1
+
+    @property
+    def hits(self) -> Trial:
+        """The hits alone."""
+        return Trial(*(part[self.rank > 0] for part in self))
+
+
+def nowhere() -> list[str]:
+    """Sentences that are true of no image seen from above."""
+    return Path(__file__).with_name("nowhere.txt").read_text(encoding="utf-8").splitlines()
 
 
 def calibrate(
-    gallery: Gallery,
+    galleries: Sequence[Gallery],
+    nowhere: Vectors,
     background: Background,
     fingerprint: str,
     facts: dict[str, Any],
     seed: int = 0,
 ) -> Calibration:
-    """Fit a confidence, and measure it on places that it was not fitted on.
+    """Fit a confidence, and measure it on places and sentences that it was not fitted on.
 
-    The places are split in two halves: what is fitted on one is measured on the other, both ways.
-    The figures are the means; the coefficients that are kept are fitted on all places.
+    The places of each gallery are split in two halves, the sentences too: what is fitted on one
+    half is measured on the other, both ways, and the figures are the means. The coefficients that
+    are kept are fitted on everything.
 
     Args:
-        gallery: images and captions that the model was not trained on.
+        galleries: images and captions that the model was not trained on; each weighs the same.
+        nowhere: (S, dim) sentences that are true of no image of any gallery.
         background: imagery and sentences to compare with.
         fingerprint: the model's.
-        facts: what to remember beside the figures: the data's names.
-        seed: which places are hidden when.
+        facts: what to remember beside the figures.
+        seed: which half is which, and of which questions the right images are hidden.
 
     Raises:
         DataError: too few places to split.
     """
-    places = np.unique(gallery.text_place)
-    if len(places) < LEAST_PLACES:
-        raise DataError(
-            f"holds {len(places)} different places, at least {LEAST_PLACES} are needed",
-            hint='Give each row a "place": rows of one place are right answers to each other.',
-        )
     rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(places)
-    halves = np.array_split(shuffled, 2)
-    measured = []
-    for fitted_on, kept in (halves, halves[::-1]):
-        coefficients = fit(*_fitting(ask(gallery.of(fitted_on), background, rng)))
-        measured.append(figures(ask(gallery.of(kept), background, rng), coefficients))
-    told = {name: round(float(np.mean([m[name] for m in measured])), 4) for name in measured[0]}
-    coefficients = fit(*_fitting(ask(gallery, background, rng)))
-    return Calibration(background, coefficients, fingerprint, {**facts, **told})
+    halves = [_halves(gallery, rng) for gallery in galleries]
+    sentences = np.array_split(rng.permutation(nowhere), 2)
+    empty = Calibration(background, np.empty((2, 0)), np.empty(0), fingerprint, {})
+    measured: list[list[dict[str, float]]] = [[] for _ in galleries]
+    for this, other in ((0, 1), (1, 0)):
+        fitted = _fitted(empty, [half[this] for half in halves], sentences[this], rng)
+        for gallery, found in zip((half[other] for half in halves), measured, strict=True):
+            found.append(figures(fitted, gallery, sentences[other], rng))
+    told = [
+        {"data": gallery.name, "captions": len(gallery.texts), "places": len(set(gallery.place))}
+        | _mean(found)
+        for gallery, found in zip(galleries, measured, strict=True)
+    ]
+    made = _fitted(empty, galleries, nowhere, rng)
+    return replace(made, facts={**facts, **_mean([_mean(found) for found in measured]), "of": told})
 
 
 def ask(gallery: Gallery, background: Background, rng: np.random.Generator) -> Trial:
-    """Ask every question in `ROUNDS` galleries, from each of which half of the places are gone."""
-    places = np.unique(gallery.text_place)
+    """Ask every question; from every second, in random order, the right images are hidden."""
+    order = rng.permutation(len(gallery.texts))[:MOST_ASKED].tolist()
     trials = []
-    for round_number in range(ROUNDS):
-        if round_number % 2 == 0:
-            hidden = rng.permutation(places)[: len(places) // 2]
-        else:
-            hidden = np.setdiff1d(places, hidden)
-        trials.append(_ask(gallery, background, hidden, rng))
-    return Trial(*(np.concatenate(parts) for parts in zip(*trials, strict=True)))
+    for number, question in enumerate(order):
+        shows = gallery.shows[gallery.place[question]]
+        shown = ~shows if number % 2 else np.ones(len(shows), bool)
+        trials.append(_asked(gallery.texts[question], gallery.images, shows, shown, background))
+    return _joined(trials)
 
 
-def figures(trial: Trial, coefficients: Floats) -> dict[str, float]:
+def ask_nowhere(sentences: Vectors, gallery: Gallery, background: Background) -> Trial:
+    """Ask what no image shows."""
+    none = np.zeros(len(gallery.images), bool)
+    return _joined([_asked(one, gallery.images, none, ~none, background) for one in sentences])
+
+
+def figures(
+    calibration: Calibration, gallery: Gallery, sentences: Vectors, rng: np.random.Generator
+) -> dict[str, float]:
     """How well confidences tell right from wrong.
 
-    `auroc`: of the first hits, the confidence where the place was there against where it was not;
-    `auroc_cosine`: the same by the bare cosine; `ece`: the expected calibration error of all hits.
+    `auroc`: of the first hits, the confidence where a right image was there against where it was
+    hidden; `auroc_cosine`: the same by the bare cosine; `ece`: the expected calibration error of
+    all hits; `nowhere`: the confidence of the first hit of a sentence about nothing that is seen
+    from above, in the median.
     """
-    chance = logistic(trial.features, coefficients)
+    trial = ask(gallery, calibration.background, rng).hits
+    chance, cosine = calibration.chances(trial.features), trial.features[:, 0]
     here, gone = trial.first & trial.present, trial.first & ~trial.present
-    cosine = trial.features[:, 0]
+    lost = ask_nowhere(sentences, gallery, calibration.background).hits
     return {
         "auroc": area_under_roc(chance[here], chance[gone]),
         "auroc_cosine": area_under_roc(cosine[here], cosine[gone]),
         "ece": calibration_error(chance, trial.right),
+        "nowhere": float(np.median(calibration.chances(lost.features)[lost.first])),
     }
 
 
-def _fitting(trial: Trial) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    return trial.features, trial.right
+def _halves(gallery: Gallery, rng: np.random.Generator) -> tuple[Gallery, Gallery]:
+    places = rng.permutation(np.unique(gallery.place))
+    if len(places) < LEAST_PLACES:
+        raise DataError(
+            f"holds {len(places)} different places, at least {LEAST_PLACES} are needed",
+            where=gallery.name,
+            hint='Give each row a "place": rows of one place are right answers to each other.',
+        )
+    first, second = np.array_split(places, 2)
+    return gallery.of(first), gallery.of(second)
 
 
-def _ask(
-    gallery: Gallery,
-    background: Background,
-    hidden: Sequence[int] | npt.NDArray[np.int64],
-    rng: np.random.Generator,
+def _fitted(
+    empty: Calibration, galleries: Sequence[Gallery], sentences: Vectors, rng: np.random.Generator
+) -> Calibration:
+    features, right, weight = [], [], []
+    for gallery in galleries:
+        asked = ask(gallery, empty.background, rng)
+        lost = ask_nowhere(sentences, gallery, empty.background)
+        for trial, share in ((asked, 1 - NOWHERE), (lost, NOWHERE)):
+            features.append(trial.features)
+            right.append(trial.right)
+            counts = np.where(trial.rank > 0, 1.0, _OTHERS_WEIGHT)
+            weight.append(counts * share * _WEIGHT / counts.sum())
+    rows = np.concatenate(features)
+    scale = scale_of(rows)
+    coefficients = fit(terms(rows, scale), np.concatenate(right), np.concatenate(weight))
+    return replace(empty, scale=scale, coefficients=coefficients)
+
+
+def _asked(
+    question: Vectors, images: Vectors, shows: Mask, shown: Mask, background: Background
 ) -> Trial:
-    shown = ~np.isin(gallery.image_place, hidden)
-    images, place = gallery.images[shown], gallery.image_place[shown]
-    # Enough questions to fit four numbers; all of them would only repeat each other.
-    asked = rng.permutation(len(gallery.texts))[:1000]
-    features, right, first, present = [], [], [], []
-    for number in asked.tolist():
-        text = gallery.texts[number]
-        best = np.argsort(-(images @ text), kind="stable")[:TOP]
-        rows = background.features(text, images[best])
-        features.append(rows)
-        right.append(place[best] == gallery.text_place[number])
-        first.append(np.arange(len(best)) == 0)
-        present.append(np.full(len(best), gallery.text_place[number] in place))
-    return Trial(*(np.concatenate(parts) for parts in (features, right, first, present)))
+    order = np.argsort(-np.where(shown, images @ question, -np.inf), kind="stable")
+    count = int(shown.sum())
+    best = min(TOP, count)
+    others = np.linspace(best, count - 1, _OTHERS).astype(int) if count > best else np.empty(0, int)
+    found = order[np.concatenate([np.arange(best), others])]
+    return Trial(
+        background.features(question, images[found]),
+        shows[found],
+        np.concatenate([np.arange(best) + 1, 0 * others]),
+        np.full(len(found), bool((shows & shown).any())),
+    )
+
+
+def _joined(trials: Sequence[Trial]) -> Trial:
+    return Trial(*(np.concatenate(parts) for parts in zip(*trials, strict=True)))
+
+
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}

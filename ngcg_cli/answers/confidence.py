@@ -2,9 +2,11 @@
 
 A cosine says little by itself: one question scores high on everything, another low on its best
 place. So a hit's score is compared with what the same question scores against a fixed background
-of other imagery, and with what other sentences score on the same tile. A logistic regression turns
-the three figures into a chance. It is fitted by `ngcg calibrate` for one model, and kept in a file
-beside it: background vectors, coefficients, and the model's fingerprint.
+of other imagery, and with what other sentences score on the same tile. How the question's scores
+spread over that background also tells whether it asks for anything that is seen from above. A
+logistic regression turns these figures and their products into a chance. It is fitted by
+`ngcg calibrate` for one model, and kept in a file beside it: background vectors, coefficients, and
+the model's fingerprint.
 """
 
 from __future__ import annotations
@@ -28,11 +30,17 @@ Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 FILE = "confidence.safetensors"
-FORMAT = 1
+FORMAT = 2
 # A question is compared with the mean of its so many best scores on the background images.
 _BEST = 20
 _MAX_BYTES = 64 << 20
 _SMALL = 1e-6
+# What lies farther from the mean, in standard deviations, is taken to lie there: the fit saw none.
+_FARTHEST = 4.0
+FEATURES = 5
+# The constant, the features, and their products of two.
+TERMS = 1 + FEATURES + FEATURES * (FEATURES + 1) // 2
+PARTS = ("images", "texts", "scale", "coefficients")
 
 
 @dataclass(frozen=True)
@@ -55,15 +63,21 @@ class Background:
             tiles: (N, dim) unit vectors.
 
         Returns:
-            (N, 4): the cosine; how far it lies above the question's best scores on the background
+            (N, 5): the cosine; how far it lies above the question's best scores on the background
             images; how many standard deviations it lies above what the background sentences score
-            on the tile; and 1.
+            on the tile; and of the question alone, the standard deviation and the mean of its
+            scores on the background images. A question about nothing that is seen from above
+            scores much the same on all of them.
         """
         scores = (tiles @ question).astype(np.float64)
-        best = np.sort(self.images @ question)[-_BEST:].mean()
+        beside = (self.images @ question).astype(np.float64)
+        best = np.sort(beside)[-_BEST:].mean()
         others = tiles @ self.texts.T
         above = (scores - others.mean(axis=1)) / (others.std(axis=1) + _SMALL)
-        return np.column_stack([scores, scores - best, above, np.ones(len(scores))])
+        same = np.ones(len(scores))
+        return np.column_stack(
+            [scores, scores - best, above, beside.std() * same, beside.mean() * same]
+        )
 
 
 @dataclass(frozen=True)
@@ -72,19 +86,25 @@ class Calibration:
 
     Attributes:
         background: what is compared with.
-        coefficients: (4,) of `Background.features`.
+        scale: (2, 5), mean and standard deviation of `Background.features`.
+        coefficients: (21,) of `terms`.
         fingerprint: of the model.
         facts: what it was fitted on and how well it does on what it was not fitted on.
     """
 
     background: Background
+    scale: Floats
     coefficients: Floats
     fingerprint: str
     facts: dict[str, Any]
 
     def confidence(self, question: Vectors, tiles: Vectors) -> Floats:
         """(N,) the chance, 0 to 1, that each tile (N, dim) shows what the question asks."""
-        return logistic(self.background.features(question, tiles), self.coefficients)
+        return self.chances(self.background.features(question, tiles))
+
+    def chances(self, features: Floats) -> Floats:
+        """(N,) the chances of rows of `Background.features` (N, 5)."""
+        return logistic(terms(features, self.scale), self.coefficients)
 
     def save(self, path: Path) -> None:
         """Write the file whole or not at all; NgcgError where the file system refuses."""
@@ -94,6 +114,7 @@ class Calibration:
             {
                 "images": self.background.images.astype(np.float16),
                 "texts": self.background.texts.astype(np.float16),
+                "scale": self.scale.astype(np.float64),
                 "coefficients": self.coefficients.astype(np.float64),
             },
             metadata={
@@ -121,9 +142,7 @@ class Calibration:
                 facts = file.metadata() or {}
                 if facts.get("format") != str(FORMAT) or facts.get("fingerprint") != fingerprint:
                     return None
-                parts = {
-                    name: file.get_tensor(name) for name in ("images", "texts", "coefficients")
-                }
+                parts = {name: file.get_tensor(name) for name in PARTS}
             told = json.loads(facts.get("facts", "{}"))
         except (OSError, SafetensorError, ValueError) as error:
             raise ModelError(
@@ -131,12 +150,12 @@ class Calibration:
             ) from error
         images, texts = (parts[name].astype(np.float32) for name in ("images", "texts"))
         shapes = {part.shape[1:] for part in (images, texts)}
-        sound = shapes == {(dim,)} and parts["coefficients"].shape == (4,) and len(images) >= _BEST
+        scale, coefficients = (parts[name].astype(np.float64) for name in ("scale", "coefficients"))
+        sound = shapes == {(dim,)} and len(images) >= _BEST and len(texts) > 0
+        sound = sound and scale.shape == (2, FEATURES) and coefficients.shape == (TERMS,)
         if not sound or not all(np.isfinite(part).all() for part in parts.values()):
             raise ModelError("is damaged", where=path, hint="Make it anew: ngcg calibrate --help.")
-        return cls(
-            Background(images, texts), parts["coefficients"].astype(np.float64), fingerprint, told
-        )
+        return cls(Background(images, texts), scale, coefficients, fingerprint, told)
 
 
 def with_confidence(hits: Sequence[Hit], question: Vectors, calibration: Calibration) -> list[Hit]:
@@ -146,21 +165,50 @@ def with_confidence(hits: Sequence[Hit], question: Vectors, calibration: Calibra
     return [replace(hit, confidence=chance) for hit, chance in zip(hits, chances, strict=True)]
 
 
-def fit(features: Floats, right: npt.NDArray[np.bool_], penalty: float = 1.0) -> Floats:
+def terms(features: Floats, scale: Floats) -> Floats:
+    """What the regression adds up: 1, the features in units of their spread, and their products.
+
+    The products let a figure count more where another is high: how far a score stands out says much
+    of a question that tells images apart, and little of one that does not.
+
+    Args:
+        features: (N, 5).
+        scale: (2, 5), the mean and standard deviation of each.
+
+    Returns:
+        (N, 21).
+    """
+    level = np.clip((features - scale[0]) / scale[1], -_FARTHEST, _FARTHEST)
+    first, second = np.triu_indices(features.shape[1])
+    return np.column_stack([np.ones(len(level)), level, level[:, first] * level[:, second]])
+
+
+def scale_of(features: Floats) -> Floats:
+    """(2, F): mean and standard deviation of features (N, F)."""
+    return np.stack([features.mean(axis=0), features.std(axis=0) + _SMALL])
+
+
+def fit(
+    terms: Floats,
+    right: npt.NDArray[np.bool_],
+    weight: Floats | None = None,
+    penalty: float = 10.0,
+) -> Floats:
     """The coefficients (F,) of a logistic regression, by Newton's method.
 
     Args:
-        features: (N, F); the last column is the constant, which is not held small.
+        terms: (N, F); a constant column is not held small.
         right: (N,) what came out.
-        penalty: of the squares of the coefficients, in units of one observation.
+        weight: (N,) how much each row counts; 1 by default.
+        penalty: of the squares of the coefficients of terms of unit spread, in rows.
     """
-    weights = np.zeros(features.shape[1])
-    # The penalty is of the coefficients of features of unit spread, whatever their own is.
-    hold = penalty * (features.std(axis=0) ** 2)
+    weight = np.ones(len(terms)) if weight is None else weight
+    weights = np.zeros(terms.shape[1])
+    hold = penalty * terms.std(axis=0) ** 2
     for _ in range(50):
-        chance = logistic(features, weights)
-        slope = features.T @ (right - chance) - hold * weights
-        curve = (features * (chance * (1 - chance))[:, None]).T @ features
+        chance = logistic(terms, weights)
+        slope = terms.T @ (weight * (right - chance)) - hold * weights
+        curve = (terms * (weight * chance * (1 - chance))[:, None]).T @ terms
         step = np.linalg.solve(curve + np.diag(hold + _SMALL), slope)
         weights += step
         if np.abs(step).max() < 1e-8:

@@ -16,11 +16,12 @@ logger = logging.getLogger(__name__)
 
 def calibrate(
     data: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            metavar="DATA",
+            metavar="DATA...",
             help="Captions with images that the model was not trained on, as `ngcg eval` takes "
-            'them; rows with the same "place" are right answers to each other.',
+            'them; rows with the same "place" are right answers to each other. Or captions with '
+            '"lon" and "lat", which are asked of --index. Several data sets weigh the same.',
             show_default=False,
         ),
     ],
@@ -33,6 +34,15 @@ def calibrate(
             show_default=False,
         ),
     ],
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index",
+            metavar="DIR|milvus:...",
+            help="Where captions without images are asked: a tile that holds their point is right.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -49,31 +59,36 @@ def calibrate(
 ) -> None:
     """Give a model's hits a confidence: the chance that each is right.
 
-    Every caption is asked while half of the places are hidden. From what comes out, a score is
-    turned into a chance by comparing it with other imagery and other sentences. The figures are of
-    places that were not fitted on: AUROC tells how well the first hit's confidence separates
-    questions whose place is there from those whose place is hidden; ECE is the expected
-    calibration error.
+    Every caption is asked, every second one while the images that are right are hidden. So are
+    sentences about nothing that is seen from above. From what comes out, a score is turned into a
+    chance by comparing it with other imagery and other sentences. The figures are of places that
+    were not fitted on: AUROC tells how well the first hit's confidence separates questions whose
+    place is there from those whose place is hidden; ECE is the expected calibration error.
 
     \b
     Example:
       ngcg calibrate val.jsonl --background train.jsonl --model runs/mine
+      ngcg calibrate val.jsonl places.jsonl --index DIR --background train.jsonl
     """
     from ngcg_cli.journeys.calibration import calibrate_model
     from ngcg_cli.journeys.model import load_model
+    from ngcg_cli.search import open_index
 
-    encoder = load_model(model, device, precision=precision)
+    asked = None if index is None else open_index(index)
+    encoder = load_model(model, device, asked, precision=precision)
     where, calibration = calibrate_model(
         encoder,
-        data.expanduser(),
+        [file.expanduser() for file in data],
         background.expanduser(),
+        asked,
         None if out is None else out.expanduser(),
         seed,
     )
     facts = calibration.facts
-    logger.info(
-        "%s: AUROC %.3f (the bare cosine's: %.3f), ECE %.3f",
-        *(where, facts["auroc"], facts["auroc_cosine"], facts["ece"]),
-    )
+    for one in facts["of"]:
+        logger.info(
+            "%s: AUROC %.3f (the bare cosine's: %.3f), ECE %.3f",
+            *(one["data"], one["auroc"], one["auroc_cosine"], one["ece"]),
+        )
     if as_json:
         typer.echo(json.dumps({"confidence": str(where), **facts}, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Confidence of a model: made from captions with places, found again when a query is asked."""
+"""Confidence of a model: made from captions of which the truth is known, found again at a query."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngcg_cli import items
 from ngcg_cli.answers.confidence import Background, Calibration, search_paths
-from ngcg_cli.errors import ModelError
+from ngcg_cli.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
+    from ngcg_cli.answers.calibrating import Gallery
     from ngcg_cli.datasets.pairs import Pair
     from ngcg_cli.encoder.encoder import Encoder
+    from ngcg_cli.search import Store
 
 # Background images and sentences that are kept: enough for steady means, half a megabyte each.
 BACKGROUND = 1024
+# Each question of places is compared with all tiles of the index.
+MAX_TILES = 200_000
 
 
 def calibrate_model(
     encoder: Encoder,
-    data: Path,
+    data: Path | Sequence[Path],
     background: Path,
+    index: Store | None = None,
     out: Path | None = None,
     seed: int = 0,
 ) -> tuple[Path, Calibration]:
@@ -30,8 +36,11 @@ def calibrate_model(
 
     Args:
         encoder: the model.
-        data: pairs that it was not trained on; rows of one "place" are right answers to each other.
+        data: one or several data sets that it was not trained on: pairs, of which rows of one
+            "place" are right answers to each other; or captions with "lon" and "lat" (and
+            "true_at"), which are asked of the index.
         background: pairs of other imagery, to compare with.
+        index: where captions without images are asked; a tile that holds a true point is right.
         out: the file; by default one among the user's own data, found by the model's fingerprint.
             `confidence.safetensors` in the model's folder is found too, and goes with it.
         seed: of what is drawn.
@@ -41,32 +50,24 @@ def calibrate_model(
 
     Raises:
         DataError: a data set is not in order, or too small.
+        UsageError: captions have no images, and there is no index.
         ModelError: the file cannot be written.
     """
-    from ngcg_cli.answers.calibrating import Gallery, calibrate
+    from ngcg_cli.answers.calibrating import calibrate, nowhere
     from ngcg_cli.datasets import load_pairs
 
     rng = np.random.default_rng(seed)
-    pairs, others = load_pairs(data), load_pairs(background)
+    others = load_pairs(background)
     others = [others[row] for row in np.sort(rng.permutation(len(others))[:BACKGROUND])]
     images, texts = _embedded(encoder, others)
     owner = np.concatenate([[0], np.cumsum([len(pair.captions) for pair in others])[:-1]])
     drawn = owner + [rng.integers(len(pair.captions)) for pair in others]
     beside = Background(images, texts[drawn])
 
-    names = [pair.place or pair.name for pair in pairs]
-    number = {name: row for row, name in enumerate(dict.fromkeys(names))}
-    place = np.array([number[name] for name in names], np.int64)
-    images, texts = _embedded(encoder, pairs)
-    captions = np.array([len(pair.captions) for pair in pairs])
-    gallery = Gallery(images, texts, place, np.repeat(place, captions))
-    facts: dict[str, Any] = {
-        "data": data.name,
-        "background": background.name,
-        "captions": len(texts),
-        "places": len(number),
-    }
-    calibration = calibrate(gallery, beside, encoder.fingerprint, facts, seed)
+    galleries = [_gallery(encoder, Path(file), index) for file in items.paths(data)]
+    lost = encoder.encode_texts(nowhere())
+    facts: dict[str, Any] = {"background": background.name}
+    calibration = calibrate(galleries, lost, beside, encoder.fingerprint, facts, seed)
     path = out or search_paths(encoder.tokenizer.folder, encoder.fingerprint)[-1]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +77,50 @@ def calibrate_model(
             f"cannot be written: {error.strerror}", where=path, hint="Name a file with --out."
         ) from error
     return path, calibration
+
+
+def _gallery(encoder: Encoder, file: Path, index: Store | None) -> Gallery:
+    """What a data set asks, of its own images or of the index's tiles."""
+    from ngcg_cli.answers.calibrating import Gallery
+    from ngcg_cli.datasets import has_images, load_pairs, load_places
+    from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions
+
+    name = f"{file.parent.name}/{file.name}"
+    if file.suffix != ".jsonl" or has_images(file):
+        pairs = load_pairs(file)
+        names = [pair.place or pair.name for pair in pairs]
+        number = {one: row for row, one in enumerate(dict.fromkeys(names))}
+        place = np.array([number[one] for one in names], np.int64)
+        images, texts = _embedded(encoder, pairs)
+        owner = np.repeat(place, [len(pair.captions) for pair in pairs])
+        return Gallery(name, images, texts, np.arange(len(number))[:, None] == place, owner)
+    if index is None:
+        raise UsageError(f"{file}: its captions have no images", hint="Name an index: --index DIR.")
+    if index.tile_count > MAX_TILES:
+        raise UsageError(
+            f"{index.path} has {index.tile_count:,} tiles: at most {MAX_TILES:,} are compared",
+            hint="Calibrate on an index of a part of the imagery.",
+        )
+    import shapely
+
+    rows = load_places(file)
+    blocks = list(index.blocks())
+    tiles = np.concatenate([np.asarray(block.vectors, np.float32) for block in blocks])
+    shapes = shapely.from_wkb([wkb for block in blocks for wkb in block.tiles.geometry])
+    shows = np.zeros((len(rows), len(tiles)), bool)
+    for row, held in zip(rows, shows, strict=True):
+        for lon, lat in row.points:
+            for turn in (-360.0, 0.0, 360.0):  # a raster may count on past the antimeridian
+                held |= shapely.intersects_xy(shapes, lon + turn, lat)
+    captions = [text for row in rows for text in row.captions]
+    texts = embed_captions(
+        encoder, captions, EmbeddingCache(EmbeddingCache.default_folder()), lambda _: None
+    )
+    owner = np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])
+    asked = shows.any(axis=1)[owner]  # what no tile holds is no question of this index
+    if not asked.any():
+        raise DataError(f"none of its places lies in {index.path}", where=file)
+    return Gallery(name, tiles, texts[asked], shows, owner[asked])
 
 
 def load_calibration(encoder: Encoder) -> Calibration | None:

@@ -33,7 +33,7 @@ _AFTER = ("min_confidence", "refine")
 # Hits that another model looks at again, unless told.
 DEPTH = 50
 # Where even the best hit is less likely right than this, nothing that was asked for is there.
-NOTHING_HERE = 0.05
+NOTHING_HERE = 0.1
 
 
 class Answer(NamedTuple):

@@ -4,6 +4,7 @@
 
 First: the town's captions against captions of scenes that the town has not. Second, harder: the
 town's captions, for every second of which the tiles that truly hold what it says are taken out.
+Third: sentences about nothing that is seen from above, others than the calibration knows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ngcg_cli.answers.confidence import area_under_roc, calibration_error
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.journeys.calibration import load_calibration
 from ngcg_cli.journeys.indexing import index_sources
+from ngcg_cli.journeys.querying import NOTHING_HERE
 from ngcg_cli.search import TileIndex
 
 TOWN = Path(__file__).parents[2] / "examples" / "town"
@@ -55,6 +57,12 @@ def main(file: Path) -> None:
         chances = [calibration.confidence(q, b)[0] for q, b in zip(questions, best, strict=True)]
         return np.array([chances, [b[0] @ q for q, b in zip(questions, best, strict=True)]])
 
+    def highest(questions: np.ndarray) -> np.ndarray:
+        """The highest confidence of each question's ten hits."""
+        return np.array(
+            [calibration.confidence(q, tiles[top(q, everything)]).max() for q in questions]
+        )
+
     here, gone = firsts(vectors), firsts(encoder.encode_texts(absent))
     print(
         f"captions of the town against {len(absent)} of other scenes: "
@@ -83,6 +91,15 @@ def main(file: Path) -> None:
         f"of the bare cosine {area_under_roc(cosine[a], cosine[b]):.3f}, "
         f"ECE {calibration_error(chance, right):.3f} (right: {right.mean():.3f} of the hits, "
         f"said: {chance.mean():.3f})"
+    )
+
+    nowhere = Path(__file__).with_name("nowhere.txt").read_text("utf-8").splitlines()
+    lost, asked = highest(encoder.encode_texts(nowhere)), highest(vectors)
+    print(
+        f"{len(nowhere)} sentences about nothing here: best confidence {np.median(lost):.3f} in "
+        f"the median, {lost.max():.3f} at most ({nowhere[0]!r}: {lost[0]:.3f}); told that nothing "
+        f"looks like that: {(lost < NOTHING_HERE).mean():.0%}, of the town's captions "
+        f"{(asked < NOTHING_HERE).mean():.0%}"
     )
 
 
