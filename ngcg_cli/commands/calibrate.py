@@ -51,7 +51,7 @@ def calibrate(
             show_default="the user's own data",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="What is drawn and hidden.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides which places are hidden.")] = 0,
     model: ModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",

@@ -41,8 +41,8 @@ def index(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="Side of a tile: 224px, 100m on the ground, or auto: 100 m, at least 100 pixels, "
-            "and some of 300 m and 900 m.",
+            help="Side of a tile: 224px, 100m on the ground, or auto: tiles of 100 m (at least 100 "
+            "pixels), and fewer of 300 m and 900 m.",
             show_default="as before, auto for a new index",
         ),
     ] = None,
@@ -50,7 +50,7 @@ def index(
         float | None,
         typer.Option(
             metavar="FRACTION",
-            help="Share of a tile's side that it has in common with the next.",
+            help="Share of a tile's side that the next tile overlaps.",
             show_default="as before, 0.25 for a new index",
         ),
     ] = None,
@@ -58,17 +58,17 @@ def index(
         float | None,
         typer.Option(
             metavar="FRACTION",
-            help="Skip tiles with a smaller share of pixels that hold data.",
+            help="Skip tiles in which a smaller share of the pixels holds data.",
             show_default="as before, 0.25 for a new index",
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Index also what has not changed.")
+        bool, typer.Option("--force", help="Index unchanged rasters again, too.")
     ] = False,
     prune: Annotated[
         bool,
         typer.Option(
-            "--prune", help="Drop from the index what was under SOURCE once and is there no more."
+            "--prune", help="Drop rasters from the index that are no longer under SOURCE."
         ),
     ] = False,
     wait: Annotated[
@@ -82,8 +82,8 @@ def index(
         typer.Option(
             "--driver",
             metavar="NAME",
-            help="Let another of GDAL's drivers open rasters, such as netCDF; VRT lets VRTs name "
-            "more than plain files. May be repeated.",
+            help="Allow another GDAL driver, such as netCDF; VRT allows VRTs that name more than "
+            "plain files. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -107,7 +107,7 @@ def index(
         typer.Option(
             metavar="N",
             min=1,
-            help="Commit so many tiles at once, or what there is after 10 seconds.",
+            help="Commit after so many tiles, or after 10 seconds.",
         ),
     ] = defaults.BLOCK_TILES,
     engine: Annotated[
@@ -130,7 +130,8 @@ def index(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Say how many tiles, how long and how large, and write nothing."
+            "--dry-run",
+            help="Say how many tiles it makes, how long it takes and how much disk; write nothing.",
         ),
     ] = False,
     as_json: JsonOption = False,

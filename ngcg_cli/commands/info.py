@@ -14,7 +14,7 @@ from ngcg_cli.plain import json_text
 def info(
     check: Annotated[
         bool,
-        typer.Option("--check", help="Read every file and compare its checksum; else sizes are."),
+        typer.Option("--check", help="Compare the checksum of every file, not only its size."),
     ] = False,
     stac: Annotated[
         bool, typer.Option("--stac", help="Print a STAC collection that describes the index.")

@@ -13,7 +13,11 @@ from ngcg_cli.output.formats import RowFormat
 def models(
     row_format: Annotated[
         RowFormat | None,
-        typer.Option("--format", show_default="table on a terminal, otherwise jsonl"),
+        typer.Option(
+            "--format",
+            help="How models are printed.",
+            show_default="table on a terminal, otherwise jsonl",
+        ),
     ] = None,
 ) -> None:
     """List the named models and their sizes.

@@ -53,7 +53,11 @@ def query(
     ] = 10,
     hit_format: Annotated[
         HitFormat | None,
-        typer.Option("--format", show_default="table on a terminal, otherwise jsonl"),
+        typer.Option(
+            "--format",
+            help="How hits are printed.",
+            show_default="table on a terminal, otherwise jsonl",
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -29,7 +29,10 @@ def serve(
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.")
+        int,
+        typer.Option(
+            "--port", metavar="N", min=0, max=65535, help="Port to listen on; 0: a free one."
+        ),
     ] = 8765,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in your browser.")

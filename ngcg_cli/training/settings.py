@@ -109,14 +109,14 @@ class Lesson(_Checked):
         Path, Told("Captions as JSON Lines, a GeoText-1652 annotation file, or a CVG-Text folder.")
     ]
     out: Annotated[
-        Path, Told("A new folder, which becomes the checkpoint, or a run's to --resume.")
+        Path, Told("A new folder for the checkpoint; with --resume, the folder of the run.")
     ]
     model: Annotated[str, Told("The model to start from.")] = "tiny"
     teacher: Annotated[
         str | None,
         Told(
-            "A larger model to imitate: who is near whom in its space. Captions become optional, "
-            "and count beside it where they are.",
+            "A larger model to imitate: what is near what in its vectors. Captions are optional "
+            "then; where there are some, the usual loss is added.",
             metavar="NAME_OR_PATH",
         ),
     ] = None
@@ -282,7 +282,7 @@ class Course(_Checked):
     ] = 1.0
     seed: Annotated[int, Told("The same seed gives the same run.")] = 0
     log_every: Annotated[
-        int, Told("Steps between two lines of metrics.jsonl.", metavar="STEPS", least=1)
+        int, Told("Write a line to metrics.jsonl every so many steps.", metavar="STEPS", least=1)
     ] = 10
 
 
