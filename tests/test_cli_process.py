@@ -58,6 +58,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, fake_backbone: Path) -> Path
     return folder / "index"
 
 
+@pytest.mark.slow
 def test_a_query_is_light_and_its_output_is_pure(index: Path) -> None:
     """One process proves: only results on stdout, silence on stderr, and no needless imports."""
     program = (

@@ -39,6 +39,7 @@ def test_the_bundled_export_is_that_of_the_bundled_weights(both: tuple[Encoder, 
     assert torch_.fingerprint == onnx.fingerprint
 
 
+@pytest.mark.slow
 def test_their_vectors_are_interchangeable(both: tuple[Encoder, Encoder]) -> None:
     town = [json.loads(line) for line in (ROOT / "examples/town/region.jsonl").open()]
     texts = ["", "a" * 3000, *(row["captions"][0] for row in town[:60])]
@@ -56,6 +57,7 @@ def test_their_vectors_are_interchangeable(both: tuple[Encoder, Encoder]) -> Non
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_commands_with_the_bundled_model_import_no_torch(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", 1)
     write_raster(tmp_path / "b.tif", 2, west=590_000.0)

@@ -14,6 +14,7 @@ from input_cases import damage_file, flipped, mutated, outcome, visit_lines, vis
 from small_models import write_adapter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["model", "adapter"])
 def test_damaged_checkpoints(
     fake_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_cases import KINDS, damage, generate
@@ -13,6 +14,7 @@ from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, TileSize
 
 
+@pytest.mark.slow
 def test_damaged_rasters_are_read_or_refused(tmp_path_factory):
     files = generate(tmp_path_factory.mktemp("made"))
     assert len(files) > len(KINDS) // 2

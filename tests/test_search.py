@@ -119,16 +119,6 @@ def test_empty_index_and_source_without_tiles(index: TileIndex) -> None:
     assert index.search(unit(2)) == [[], []]
 
 
-def test_sources_tell_what_is_unchanged(index: TileIndex) -> None:
-    index.put(source(), row_of_tiles(2), unit(2))
-    (known,) = TileIndex.open(index.path).sources()
-    assert known.up_to_date(source())
-    for change in ({"size": 11}, {"mtime_ns": 21}, {"tile": "50px"}, {"overlap": 0.5}):
-        assert not known.up_to_date(source(**change))
-    index.put(source(complete=False), row_of_tiles(2), unit(2))
-    assert not index.sources()[0].up_to_date(source())
-
-
 def test_replacing_and_removing_a_source(index: TileIndex) -> None:
     index.put(source("a.tif"), row_of_tiles(4), unit(4))
     index.put(source("b.tif"), row_of_tiles(2, west=20), unit(2, seed=1))

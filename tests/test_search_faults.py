@@ -244,7 +244,7 @@ def test_an_index_of_format_1_opens_and_is_upgraded(tmp_path: Path) -> None:
     old = TileIndex.open(index.path)
     assert old.manifest.version == 1
     assert state(old) == STATES[0]
-    assert [r.up_to_date(source(r.path)) for r in old.sources()] == [True, True]
+    assert [r.complete for r in old.sources()] == [True, True]
     assert {
         hit.source for hit in old.search(unit(1), filters=Filters(bbox=(19, 49, 21, 51)))[0]
     } == {"b"}

@@ -55,6 +55,7 @@ def graph_used(index: TileIndex) -> bool:
     return index._ranker._graph is not None
 
 
+@pytest.mark.slow
 def test_graph_recall(index: TileIndex, small_graphs: None) -> None:
     index.put(source("a"), row_of_tiles(3000), unit(3000))
     index.put(source("b"), row_of_tiles(2000, west=60), unit(2000, seed=1))

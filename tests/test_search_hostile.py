@@ -455,6 +455,7 @@ def test_a_table_that_is_not_what_it_should_be(
     assert (pa.default_memory_pool().max_memory() or 0) - peak < 100_000_000
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_a_footer_ends_the_process(index: TileIndex) -> None:
     """An exception of C++ that pyarrow did not expect did so, at a histogram of another length."""
     (first, _) = (source.segments[0] for source in index.manifest.sources)

@@ -180,6 +180,7 @@ def test_pairs_differ_in_what_their_captions_say():
     assert len(attributes) >= 4
 
 
+@pytest.mark.slow
 def test_the_committed_captions_come_from_the_committed_code(scene: Scene, lines: list[dict]):
     assert rows(scene, 7) == lines
 

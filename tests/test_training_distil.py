@@ -90,6 +90,7 @@ def losses(run: str) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 def test_a_student_of_other_dimensions_learns_from_pictures_alone(
     ngcg: Ngcg, data: Path, fake_backbone: Path, student: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_kill_between_saves_repeats_the_lost_steps(tmp_path: Path) -> None:
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_batches(tmp_path: Path) -> None:
     alone, helped = network(), network()
     fit(alone, batch, learn, SETTINGS, tmp_path / "alone")

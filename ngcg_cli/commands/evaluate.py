@@ -12,6 +12,7 @@ import typer
 
 from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol
 from ngcg_cli.commands.options import (
+    DEFAULT_INDEX,
     DeviceOption,
     DimOption,
     IndexOption,
@@ -99,7 +100,7 @@ def evaluate(
             "data set's own script)."
         ),
     ] = "position",
-    index: IndexOption = "ngcg-index",
+    index: IndexOption = DEFAULT_INDEX,
     per_query: Annotated[
         Path | None,
         typer.Option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ngcg_cli.commands.options import (
+    DEFAULT_INDEX,
     DeviceOption,
     DimOption,
     IndexModelOption,
@@ -119,7 +120,7 @@ def index(
             "'ngcg[ray]').",
         ),
     ] = "local",
-    index: IndexOption = "ngcg-index",
+    index: IndexOption = DEFAULT_INDEX,
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     precision: IndexPrecisionOption = "auto",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ngcg_cli.commands.options import IndexOption, JsonOption
+from ngcg_cli.commands.options import DEFAULT_INDEX, IndexOption, JsonOption
 from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.plain import json_text
 
@@ -19,7 +19,7 @@ def info(
     stac: Annotated[
         bool, typer.Option("--stac", help="Print a STAC collection that describes the index.")
     ] = False,
-    index: IndexOption = "ngcg-index",
+    index: IndexOption = DEFAULT_INDEX,
     as_json: JsonOption = False,
 ) -> None:
     """Describe an index: model, sources, tiles, extent, size, health.

@@ -8,7 +8,6 @@ from typing import TypeAlias
 import typer
 
 BoundingBox: TypeAlias = tuple
-LatLon: TypeAlias = tuple
 
 
 def parse_bbox(text: str) -> tuple[float, float, float, float]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ngcg_cli.commands.options import (
+    DEFAULT_INDEX,
     DeviceOption,
     IndexModelOption,
     IndexOption,
@@ -131,7 +132,7 @@ def query(
     refine: RefineOption = False,
     rerank: RerankOption = None,
     depth: DepthOption = 50,
-    index: IndexOption = "ngcg-index",
+    index: IndexOption = DEFAULT_INDEX,
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     precision: IndexPrecisionOption = "auto",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ngcg_cli.commands.options import IndexOption, JsonOption
+from ngcg_cli.commands.options import DEFAULT_INDEX, IndexOption, JsonOption
 from ngcg_cli.plain import json_text
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def remove(
             "--wait/--no-wait", help="Wait for another process that writes this index, or give up."
         ),
     ] = False,
-    index: IndexOption = "ngcg-index",
+    index: IndexOption = DEFAULT_INDEX,
     as_json: JsonOption = False,
 ) -> None:
     """Take sources out of an index. The rasters themselves stay where they are.

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ngcg_cli.commands.options import (
+    DEFAULT_INDEX,
     DeviceOption,
     IndexModelOption,
     IndexOption,
@@ -43,7 +44,7 @@ def serve(
             "--fetch", help="For imagery, also read rasters on servers that only the index names."
         ),
     ] = False,
-    index: IndexOption = "ngcg-index",
+    index: IndexOption = DEFAULT_INDEX,
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
     precision: IndexPrecisionOption = "auto",

@@ -6,13 +6,12 @@ is. What each precision costs and gives is in `docs/performance.md`.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 #: What vectors can have been computed in.
 Precision = Literal["float32", "bfloat16", "int8"]
 #: What a user may ask for.
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "int8"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def settle(choice: PrecisionChoice, device_type: str) -> Precision:

@@ -141,11 +141,6 @@ class SourceRecord:
         if self.gsd is not None and not 0 < self.gsd < math.inf:
             raise ValueError(f"a source of {self.gsd} metres a pixel")
 
-    def up_to_date(self, wanted: SourceRecord) -> bool:
-        """Whether this record, from the index, already is all the work that `wanted` asks for."""
-        facts = ("path", "size", "mtime_ns", "tile", "overlap", "min_valid")
-        return self.complete and all(getattr(self, f) == getattr(wanted, f) for f in facts)
-
 
 @dataclass(frozen=True)
 class GraphRecord:
