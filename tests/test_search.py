@@ -437,3 +437,21 @@ heavy = {{"shapely", "pyproj", "hnswlib", "rasterio", "torch", "pandas", "pyarro
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_reading_tiles_starts_no_thread(index: TileIndex) -> None:
+    """A thread of Arrow's that is still at a Python file when the process ends aborts it."""
+    index.put(source(), row_of_tiles(100), unit(100))
+    code = f"""
+import os
+import numpy as np
+import pyarrow.parquet
+from ngcg_cli.search import TileIndex
+before = len(os.listdir("/proc/self/task"))
+index = TileIndex.open({str(index.path)!r})
+assert len(index.search(np.eye(1, {DIM}, dtype=np.float32))[0]) == 10
+index.nearest(50, 10)
+assert len(os.listdir("/proc/self/task")) == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,15 +179,21 @@ def _opened(folder: Path, segment: SegmentRecord) -> Iterator[tuple[pq.ParquetFi
 
     Whatever is thrown while it is read is the fault of the file, and told so.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     name = segment.table_path
     with open_inside(folder, name, segment.table.bytes) as file:
         try:
             groups = read_footer(file, segment.tiles, _COLUMNS)
-            # As a dictionary, one footprint that stands in all rows is held in memory once.
+            # Mapped: what is a Python file Arrow reads in a thread of its own, and a process that
+            # ends meanwhile is aborted. As a dictionary, one footprint that stands in all rows is
+            # held in memory once.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             table = pq.ParquetFile(
-                file, read_dictionary=["geometry"], arrow_extensions_enabled=False
+                pa.BufferReader(mapped),
+                read_dictionary=["geometry"],
+                arrow_extensions_enabled=False,
             )
             yield table, groups
         except FileNotFoundError:
