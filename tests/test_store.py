@@ -67,6 +67,17 @@ def test_made_opened_and_missing(name: str) -> None:
     create_index(name, MODEL, wait=True)
 
 
+def test_what_others_commit_is_noticed(name: str, store: Store) -> None:
+    reader = open_index(name)
+    before = reader.committed()
+    assert reader.committed() == before
+    store.commit([block("a", 3)])
+    after = reader.committed()
+    assert after != before
+    store.drop("a")
+    assert reader.committed() not in (before, after)
+
+
 def test_a_second_model_or_precision_is_refused_with_both_names(store: Store) -> None:
     store.check_model(replace(MODEL, name="the same under another name"))
     store.check_precision(MODEL.precision)

@@ -130,6 +130,14 @@ class TileIndex:
             if any(segment.name in broken for segment in source.segments)
         }
 
+    def committed(self) -> object:
+        """What changes when the manifest is replaced; None where it is gone."""
+        try:
+            found = os.stat(self.path / MANIFEST)
+        except OSError:
+            return None
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
+
     def check_model(self, model: ModelStamp) -> None:
         """See that `model` is the one whose vectors are in the index.
 

@@ -47,6 +47,9 @@ class Store(Protocol):
         One of which tiles are lost is told as one of which nothing is done, to be indexed anew.
         """
 
+    def committed(self) -> object:
+        """Names the last committed state, whoever made it: looks, and differs from that before."""
+
     def damaged(self) -> set[str]:
         """Paths of the sources of which tiles are left out: lost, or their files damaged."""
 

@@ -16,7 +16,6 @@ from ngcg_cli.errors import TileIndexError
 from ngcg_cli.journeys.querying import Answer, Finder
 from ngcg_cli.journeys.questions import Question, Vectors, vectors
 from ngcg_cli.search import Store, open_index
-from ngcg_cli.search.format import MANIFEST
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.precision import PrecisionChoice
@@ -93,7 +92,7 @@ class Desk:
     """Answers one question at a time; any thread may ask.
 
     Args:
-        index: the index folder.
+        index: the index.
         model, device, precision: as for `Finder`.
 
     Raises:
@@ -107,8 +106,8 @@ class Desk:
         self._how = (model, device, precision)
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {}
-        self._seen = self._stamp()
         self._finder = Finder(index, *self._how)
+        self._seen: object = object()  # the first question looks
         self._state = self._new_state(1)
         self._scored: tuple[object, Any] = (None, None)
 
@@ -147,17 +146,9 @@ class Desk:
         found: Vectors = vectors([asked.question], self._finder._encoder, self._finder.index)
         return found[0]
 
-    def _stamp(self) -> tuple[int, ...]:
-        """What changes when a folder's manifest is replaced; an index in Milvus looks by itself."""
-        try:
-            found = (Path(self._index) / MANIFEST).stat()
-        except OSError:
-            return ()
-        return (found.st_mtime_ns, found.st_size, found.st_ino)
-
     def _look_again(self) -> None:
         """Goes over to what a writer has committed since; the model stays if it still fits."""
-        now = self._stamp()
+        now = self._finder.index.committed()
         if now == self._seen:
             return
         store = open_index(self._index)

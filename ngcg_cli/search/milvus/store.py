@@ -148,6 +148,10 @@ class MilvusIndex:
             for entry in self._view.entries
         ]
 
+    def committed(self) -> object:
+        """The last committed state, whoever made it."""
+        return catalogue.read_state(self._engine)
+
     def check_model(self, model: ModelStamp) -> None:
         """See that `model` is the one whose vectors are in the index."""
         agreement.check_model(self.path, self.model, model)
