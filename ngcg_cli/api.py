@@ -99,7 +99,8 @@ class Places:
             like, unlike: places as "LAT,LON", of which the indexed tile is meant; weighed likewise.
             filters: the fields of `ngcg_cli.search.Filters` (`bbox`, `near`, `areas`, `source`,
                 `after`, `before`), `exact`, `keep_overlaps`, `min_confidence`,
-                `refine`, `rerank` (a model) and `depth`.
+                `refine`, `rerank` (a model) with `depth` and `rerank_by` (`vectors` or `yes`), and
+                `explain` (a model that converses).
 
         Returns:
             The hits of a sentence in rank order; of several, a list of hits for each.

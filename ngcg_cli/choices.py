@@ -26,3 +26,7 @@ AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 Protocol = Literal["auto", "recall", "geotext", "cvg-text", "places"]
 Gallery = Literal["unique", "rows"]
 Match = Literal["position", "name"]
+
+# The large model's other half: how hits are judged again, which captions are written.
+RerankBy = Literal["vectors", "yes"]
+CaptionStyle = Literal["short", "long", "attributes"]

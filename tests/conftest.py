@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from range_server import serving
 from samples import SIDE, TILE, Ngcg, Outcome, write_raster
-from small_models import smolvlm, write_smolvlm, write_tokenizer
+from small_models import internvl, smolvlm, write_smolvlm, write_talker, write_tokenizer
 
 from ngcg_cli.app import run
 from ngcg_cli.output import terminal
@@ -49,32 +49,7 @@ def smolvlm_config() -> Any:
 @pytest.fixture(scope="session")
 def internvl_config() -> Any:
     """InternVL with a Qwen3 language model at 28 px: 16 patches, 4 image tokens, width 64."""
-    from transformers import InternVLConfig
-
-    return InternVLConfig(
-        vision_config={
-            "hidden_size": 48,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "image_size": [28, 28],
-            "patch_size": [7, 7],
-        },
-        text_config={
-            "model_type": "qwen3",
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 16,
-            "vocab_size": 400,
-            "eos_token_id": 0,
-            "bos_token_id": None,
-        },
-        image_token_id=5,
-        image_seq_length=4,
-    )
+    return internvl()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +57,14 @@ def fake_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory in transformers' own format: SmolVLM classes, random weights."""
     folder = tmp_path_factory.mktemp("fake_backbone")
     write_smolvlm(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory that converses: SmolVLM with its head, random weights, a chat template."""
+    folder = tmp_path_factory.mktemp("talker")
+    write_talker(folder)
     return folder
 
 

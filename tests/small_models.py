@@ -89,11 +89,97 @@ def write_smolvlm(folder: Path) -> None:
     write_tokenizer(folder)
 
 
-def write_qwen(folder: Path) -> None:
-    """Qwen3-VL with random weights, under the names of a published checkpoint with its head."""
+#: The chat templates of the published models, each as its family writes it.
+SMOLVLM_CHAT = (
+    "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}"
+    "{% if message['content'][0]['type'] == 'image' %}{{':'}}{% else %}{{': '}}{% endif %}"
+    "{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+QWEN_CHAT = (
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}"
+    "{%- for content in message.content %}{%- if content.type == 'image' %}"
+    "{{- PICTURE }}{%- elif 'text' in content %}{{- content.text }}{%- endif %}"
+    "{%- endfor %}{{- '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+
+
+def lively(model: Any) -> Any:
+    """Makes a random model's answers depend on what it is shown, and vary within an answer."""
     import torch
+
+    torch.manual_seed(11)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                weight.normal_(0, 1.2 * weight.shape[-1] ** -0.5)
+            elif name.endswith("bias"):
+                weight.normal_(0, 0.1)
+    return model
+
+
+def internvl() -> Any:
+    """InternVL with a Qwen3 language model at 28 px: 16 patches, 4 image tokens, width 64."""
+    from transformers import InternVLConfig
+
+    return InternVLConfig(
+        vision_config={
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": [28, 28],
+            "patch_size": [7, 7],
+        },
+        text_config={
+            "model_type": "qwen3",
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "vocab_size": 400,
+            "eos_token_id": 0,
+            "bos_token_id": None,
+        },
+        image_token_id=5,
+        image_seq_length=4,
+    )
+
+
+def write_talker(folder: Path, family: str = "smolvlm") -> None:
+    """A model that converses, with its language-model head, random weights and a chat template.
+
+    Args:
+        folder: where to.
+        family: `smolvlm`, `internvl` or `qwen3_vl`; each keeps its template in a file of its own.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    folder.mkdir(exist_ok=True)
+    write_tokenizer(folder)
+    if family == "smolvlm":
+        config, chat = smolvlm(), SMOLVLM_CHAT
+        (folder / "chat_template.json").write_text(json.dumps({"chat_template": chat}))
+    elif family == "internvl":
+        config, chat = internvl(), QWEN_CHAT.replace("PICTURE", r"'<IMG_CONTEXT>\n'")
+        (folder / "chat_template.jinja").write_text(chat)
+    else:
+        config = qwen(folder)
+        picture = "'<|vision_start|><|image_pad|><|vision_end|>'"
+        named = json.loads((folder / "tokenizer_config.json").read_text())
+        named["chat_template"] = QWEN_CHAT.replace("PICTURE", picture)
+        (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    lively(AutoModelForImageTextToText.from_config(config)).save_pretrained(folder)
+
+
+def qwen(folder: Path) -> Any:
+    """The config of a small Qwen3-VL; its tokenizer, with the tokens of its chat, is written."""
     from tokenizers import Tokenizer
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLConfig
 
     write_tokenizer(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -101,7 +187,7 @@ def write_qwen(folder: Path) -> None:
         ["<|im_start|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = Qwen3VLConfig(
+    return Qwen3VLConfig(
         text_config={
             "hidden_size": 64,
             "intermediate_size": 128,
@@ -134,6 +220,14 @@ def write_qwen(folder: Path) -> None:
         video_token_id=tokenizer.token_to_id("<|video_pad|>") or 0,
         tie_word_embeddings=True,
     )
+
+
+def write_qwen(folder: Path) -> None:
+    """Qwen3-VL with random weights, under the names of a published checkpoint with its head."""
+    import torch
+    from transformers import Qwen3VLForConditionalGeneration
+
+    config = qwen(folder)
     torch.manual_seed(9)
     Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
 

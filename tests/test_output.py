@@ -76,6 +76,7 @@ def test_csv_has_a_header_and_flat_fields_and_quotes() -> None:
             "confidence": "",
             "point_lon": "",
             "point_lat": "",
+            "explanation": "",
         }
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ngcg_cli.commands.calibrate import calibrate
+from ngcg_cli.commands.caption import caption
 from ngcg_cli.commands.evaluate import evaluate
 from ngcg_cli.commands.export import export
 from ngcg_cli.commands.index import index
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "info": info,
     "remove": remove,
     "merge": merge,
+    "caption": caption,
     "train": train,
     "eval": evaluate,
     "calibrate": calibrate,

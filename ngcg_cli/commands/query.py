@@ -22,9 +22,11 @@ from ngcg_cli.commands.steering import (
     AreaOption,
     BeforeOption,
     DepthOption,
+    ExplainOption,
     LikeOption,
     MinConfidenceOption,
     RefineOption,
+    RerankByOption,
     RerankOption,
     SourceOption,
     SubtractOption,
@@ -131,7 +133,9 @@ def query(
     min_confidence: MinConfidenceOption = None,
     refine: RefineOption = False,
     rerank: RerankOption = None,
+    rerank_by: RerankByOption = None,
     depth: DepthOption = 50,
+    explain: ExplainOption = None,
     index: IndexOption = DEFAULT_INDEX,
     model: IndexModelOption = None,
     device: DeviceOption = "auto",
@@ -150,6 +154,7 @@ def query(
       ngcg query "storage tanks" -k 20 -o tanks.gpkg --crops tanks
       ngcg query "a harbour" --add "many small boats" --subtract 2:cranes
       ngcg query --like 47.936,10.506 --area district.geojson --refine
+      ngcg query "a stadium" --rerank smolvlm-500m --rerank-by yes --explain smolvlm-500m
     """
     steered = bool(add or like)
     if text is None and image is None and not steered:
@@ -162,6 +167,9 @@ def query(
         raise UsageError("--near and --within go together", hint="Give both or none.")
     if within is not None and not 0 < within < float("inf"):
         raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
+
+    if rerank_by is not None and rerank is None:
+        raise UsageError(f"--rerank-by {rerank_by} goes with --rerank", hint="Name its model.")
 
     from ngcg_cli.journeys.areas import read_areas
     from ngcg_cli.journeys.lines import LineReader
@@ -189,7 +197,9 @@ def query(
         min_confidence=min_confidence,
         refine=refine,
         rerank=rerank,
+        rerank_by=rerank_by or "vectors",
         depth=depth,
+        explain=explain,
     )
     lines = LineReader(sys.stdin.buffer) if text == "-" else None
     if image is not None:

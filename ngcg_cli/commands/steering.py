@@ -7,6 +7,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from ngcg_cli.choices import RerankBy
+
 AddOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -85,6 +87,23 @@ RerankOption: TypeAlias = Annotated[
         "--rerank",
         metavar="NAME_OR_PATH",
         help="Let another, larger model look at the best hits again, and order them.",
+    ),
+]
+RerankByOption: TypeAlias = Annotated[
+    RerankBy | None,
+    typer.Option(
+        "--rerank-by",
+        help="How --rerank judges: by its vectors, or by how likely the model says yes when asked "
+        "whether the tile shows TEXT (a model that converses).",
+        show_default="vectors",
+    ),
+]
+ExplainOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--explain",
+        metavar="NAME_OR_PATH",
+        help="Let a model that converses say in a sentence why each hit was found.",
     ),
 ]
 DepthOption: TypeAlias = Annotated[

@@ -48,7 +48,7 @@ from ngcg_cli.encoder.weights import (
 from ngcg_cli.errors import ModelError, NgcgError, UsageError
 
 #: Checkpoints that may be trained on one another; a circle of them has no end.
-_MAX_ADAPTERS = 8
+MAX_ADAPTERS = 8
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 _DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -81,7 +81,7 @@ def load_encoder(
     """
     name = str(name_or_path)
     place = pick_device(device)
-    dtype = _dtype(settle(precision, "cpu" if trainable else place.type))
+    dtype = dtype_of(settle(precision, "cpu" if trainable else place.type))
     try:
         return _loaded(name, place, pooling, trainable, dtype)
     except (NgcgError, MemoryError, torch.OutOfMemoryError):
@@ -98,24 +98,28 @@ def load_encoder(
 def _loaded(
     name: str, place: torch.device, pooling: Pooling | None, trainable: bool, dtype: torch.dtype
 ) -> Encoder:
-    given = Path(name).expanduser()
-    folder = given if name in BACKBONES else _best_inside(given)
-    if folder != given or (folder / ADAPTER_CONFIG).is_file():
-        source = Source(name, folder)
-    else:
-        source = resolve(name)
+    source = source_of(name)
     if (source.folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
         held = dtype if trainable else torch.float32
         encoder = _load_adapted(source, held, trainable=trainable)
     else:
-        _require_model(source)
+        require_model(source)
         encoder = _load_model(source, pooling, dtype)
     encoder.module.to(place)
     if not trainable:
         encoder.module.to(dtype).requires_grad_(False)
     encoder.module.eval()
     return encoder
+
+
+def source_of(name: str) -> Source:
+    """The folder that a `--model` means: a model's, a checkpoint's, or the best of a run's."""
+    given = Path(name).expanduser()
+    folder = given if name in BACKBONES else _best_inside(given)
+    if folder != given or (folder / ADAPTER_CONFIG).is_file():
+        return Source(name, folder)
+    return resolve(name)
 
 
 def _best_inside(folder: Path) -> Path:
@@ -126,7 +130,8 @@ def _best_inside(folder: Path) -> Path:
     return folder
 
 
-def _dtype(precision: Precision) -> torch.dtype:
+def dtype_of(precision: Precision) -> torch.dtype:
+    """The torch type of a precision; UsageError for one that torch does not compute in."""
     if precision not in _DTYPES:
         raise UsageError(
             f"precision {precision} is not available for this model",
@@ -135,7 +140,8 @@ def _dtype(precision: Precision) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def _require_model(source: Source) -> None:
+def require_model(source: Source) -> None:
+    """ModelError where a folder holds no model, with those that lie in it."""
     folder = source.folder
     if (folder / "config.json").is_file():
         return
@@ -198,17 +204,22 @@ def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> 
     return encoder
 
 
+def base_of(source: Source) -> tuple[dict[str, Any], Source]:
+    """What a LoRA checkpoint's stamp says of the model it was trained on, and where that is."""
+    origin = read_stamp(source.folder / STAMP).get("base")
+    if not isinstance(origin, dict) or not isinstance(origin.get("name"), str):
+        raise ModelError("no base model is named", where=source.folder / STAMP)
+    return origin, resolve(origin["name"], origin.get("revision"), named=False)
+
+
 def _load_adapted(
     source: Source, dtype: torch.dtype, *, trainable: bool = False, depth: int = 0
 ) -> Encoder:
     folder = source.folder
-    if depth > _MAX_ADAPTERS:
-        raise ModelError(f"more than {_MAX_ADAPTERS} adapters on one another", where=folder)
+    if depth > MAX_ADAPTERS:
+        raise ModelError(f"more than {MAX_ADAPTERS} adapters on one another", where=folder)
     stamp = read_stamp(folder / STAMP)
-    origin = stamp.get("base")
-    if not isinstance(origin, dict) or not isinstance(origin.get("name"), str):
-        raise ModelError("no base model is named", where=folder / STAMP)
-    below = resolve(origin["name"], origin.get("revision"), named=False)
+    origin, below = base_of(source)
     if (below.folder / ADAPTER_CONFIG).is_file():
         encoder = _load_adapted(below, dtype, depth=depth + 1)
     else:

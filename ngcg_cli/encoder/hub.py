@@ -66,7 +66,7 @@ def fetch_snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = F
     fetch = f"hf download {shlex.quote(hub_id)} --revision {revision}"
     try:
         # Weights as safetensors only: nothing is ever unpickled.
-        patterns = ["*.json", "*.safetensors"]
+        patterns = ["*.json", "*.jinja", "*.safetensors"]
         with bars_for_terminals():
             folder = snapshot_download(
                 hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline

@@ -135,6 +135,24 @@ class TextTokenizer:
             mask[row, : length if self._pad else len(tokens)] = 1
         return ids, mask
 
+    def coded(self, text: str) -> list[int]:
+        """The ids of a text that may hold special tokens, such as a prompt; nothing is added."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def decoded(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def without_special(self, text: str) -> str:
+        """A text in which nothing reads as one of the tokenizer's added tokens."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        for token in self._tokenizer.get_added_tokens_decoder().values():
+            if token.special or token.content.startswith("<"):
+                clean = clean.replace(token.content, " ")
+        return clean
+
     def image_prompt(self, backbone: Backbone) -> tuple[list[int], list[int]]:
         """The ids before and after the image's own tokens, [EOS] last unless texts have a suffix.
 

@@ -128,8 +128,13 @@ def bundled_folder(backbone: Backbone) -> Path | None:
     return folder
 
 
-def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
-    """The transformers base model, without language-model head, on the CPU.
+def load_base(source: Source, dtype: torch.dtype, *, head: bool = False) -> tuple[Any, Backbone]:
+    """The transformers base model on the CPU.
+
+    Args:
+        source: where it is.
+        dtype: of its weights.
+        head: with its language-model head, so that it can generate.
 
     Raises:
         ModelError: unsupported architecture, or weights that do not match it key by key.
@@ -167,7 +172,9 @@ def load_base(source: Source, dtype: torch.dtype) -> tuple[Any, Backbone]:
         where=where,
     )
     base = _skeleton(config, sum(map(prod, held.values())), where)
-    base = _filled(base, where, dtype) or _load_converted(config, where, dtype)
+    # Tied weights of a head are stored once, or twice.
+    filled = None if head else _filled(base, where, dtype)
+    base = filled or _load_converted(config, where, dtype, head=head)
     return base.eval(), backbone
 
 
@@ -230,13 +237,13 @@ def _filled(base: Any, folder: Path, dtype: torch.dtype) -> Any:
     return base
 
 
-def _load_converted(config: Any, folder: Path, dtype: torch.dtype) -> Any:
+def _load_converted(config: Any, folder: Path, dtype: torch.dtype, *, head: bool = False) -> Any:
     """Through transformers, which knows older names, shards, and checkpoints with a head."""
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForImageTextToText
 
     try:
         with _no_progress_bars():
-            base, report = AutoModel.from_pretrained(
+            base, report = (AutoModelForImageTextToText if head else AutoModel).from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
@@ -248,6 +255,12 @@ def _load_converted(config: Any, folder: Path, dtype: torch.dtype) -> Any:
             )
     except Exception as error:  # mismatched shapes, broken files: RuntimeError, OSError, own kinds
         raise ModelError(f"weights cannot be loaded ({error})", where=folder) from error
+    if head and any("lm_head" in key for key in report["missing_keys"]):
+        raise ModelError(
+            "cannot answer: its language-model head is not in the folder",
+            where=folder,
+            hint="Take a model as it was published, with the head that makes words.",
+        )
     # A head of its own (untied embeddings) is at the top, or inside InternVL's language model.
     spare = [key for key in report["unexpected_keys"] if "lm_head" not in key.split(".")]
     for what, keys in (("missing", sorted(report["missing_keys"])), ("unexpected", sorted(spare))):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ngcg_cli.answers.confidence import Calibration, with_confidence
+from ngcg_cli.choices import RerankBy
 from ngcg_cli.errors import UsageError
 from ngcg_cli.journeys import trust
 from ngcg_cli.journeys.calibration import load_calibration
@@ -21,6 +22,7 @@ from ngcg_cli.journeys.questions import Part, Question, Vectors, vectors
 from ngcg_cli.search import Filters, Hit, open_index
 
 if TYPE_CHECKING:
+    from ngcg_cli.answers.asking import Asker
     from ngcg_cli.answers.rerank import Reranker
     from ngcg_cli.encoder.encoder import Encoder
     from ngcg_cli.encoder.precision import PrecisionChoice
@@ -53,8 +55,8 @@ class Finder:
         precision: what the model computes in; `auto` is the index's own.
         asked: what the index's `search` takes (top, exact, keep_overlaps), the fields of
             `search.Filters` (bbox, near, areas, source, after, before), `min_confidence` (0 to 1),
-            `refine`, `rerank` (a model's name or path) and its `depth`. The methods take them too,
-            for their own queries.
+            `refine`, `rerank` (a model's name or path) with its `depth` and `rerank_by` (`vectors`
+            or `yes`), and `explain` (a model). The methods take them too, for their own queries.
 
     Raises:
         TileIndexError: there is no index, or it was made with another model.
@@ -75,6 +77,7 @@ class Finder:
         self._asked = asked
         self._told_of_nothing = self._told_of_undated = False
         self._rerankers: dict[str, Reranker] = {}
+        self._askers: dict[str, Asker] = {}
         refuse_other_name(model, self.index)
         trust.allow_servers(index)
 
@@ -111,6 +114,7 @@ class Finder:
         how = {name: filters.pop(name) for name in _HOW if name in filters}
         after = {name: filters.pop(name) for name in _AFTER if name in filters}
         rerank, depth = filters.pop("rerank", None), filters.pop("depth", DEPTH)
+        by, explain = filters.pop("rerank_by", "vectors"), filters.pop("explain", None)
         top = how.get("top", 10)
         if rerank is not None:
             how["top"] = max(top, depth)
@@ -126,26 +130,46 @@ class Finder:
             if told := undated(self.index, Filters(**filters)):
                 logger.info("%s", told)
         if rerank is not None and any(found):
-            found = self._reranked(rerank, questions, found)
+            found = self._reranked(rerank, by, questions, found)
+        count = sum(min(top, len(hits)) for hits in found) if explain is not None else 0
+        asker = self._asker(explain) if count else None
+        cost = asker.why(count) if asker is not None else None
         for question, vector, hits in zip(questions, asked_for, found, strict=True):
             alone = len(questions) == 1
-            yield Answer(
-                question.name, self._looked_at(question, vector, hits, alone, top, **after)
-            )
+            hits = self._looked_at(question, vector, hits, alone, top, **after)
+            if asker is not None:
+                hits = asker.explained(hits, question.words, cost)
+            yield Answer(question.name, hits)
+
+    def _asker(self, model: str) -> Asker:
+        """The generative model that is asked about hits, loaded once."""
+        if model not in self._askers:
+            from ngcg_cli.answers.asking import Asker
+            from ngcg_cli.encoder.generator import open_generator
+
+            logger.info("loading %s", model, extra={"wait": True})
+            self._askers[model] = Asker(open_generator(model, self._device))
+        return self._askers[model]
 
     def _reranked(
-        self, model: str, questions: Sequence[Question], found: list[list[Hit]]
+        self, model: str, by: RerankBy, questions: Sequence[Question], found: list[list[Hit]]
     ) -> list[list[Hit]]:
         """The hits of each question in the order of another model, which looks at all again."""
+        if by == "yes":
+            wordless = next((question for question in questions if not question.words), None)
+            if wordless is not None:
+                raise UsageError(
+                    f"--rerank-by yes: {wordless.name!r} has no words to ask the model with",
+                    hint="Give TEXT, or --rerank-by vectors.",
+                )
+            words = [question.words for question in questions]
+            return self._asker(model).order(found, words)
         if model not in self._rerankers:
             from ngcg_cli.answers.rerank import Reranker
 
             self._rerankers[model] = Reranker(load_model(model, self._device))
         reranker = self._rerankers[model]
-        tiles = len({(hit.source, hit.window) for hits in found for hit in hits})
-        logger.info("%s looks at %s tiles again", model, f"{tiles:,}")
-        asked = vectors(questions, reranker.encoder, None)
-        return [reranker.order(hits, vector) for hits, vector in zip(found, asked, strict=True)]
+        return reranker.order(found, vectors(questions, reranker.encoder, None))
 
     def _looked_at(
         self,

@@ -81,6 +81,14 @@ class Question:
         """Whether a text asks for something: what a confidence is calibrated for."""
         return any(isinstance(part.what, str) and part.weight > 0 for part in self.parts)
 
+    @property
+    def words(self) -> str:
+        """What its texts ask for: "a harbour and boats, but not cranes"; "" where none asks."""
+        texts = [(part.what, part.weight) for part in self.parts if isinstance(part.what, str)]
+        said = " and ".join(text for text, weight in texts if weight > 0)
+        away = " or ".join(text for text, weight in texts if weight < 0)
+        return f"{said}, but not {away}" if said and away else said
+
 
 def weighed(text: str) -> tuple[float, str]:
     """Reads "2:cranes" as (2.0, "cranes"); without a number and colon the weight is 1.

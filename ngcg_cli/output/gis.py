@@ -21,7 +21,7 @@ _PARTS = {
     "window": ("column", "row", "width", "height"),
     "point": ("point_lon", "point_lat"),
 }
-_TEXTS = ("query", "source")
+_TEXTS = ("query", "source", "explanation")
 _WHOLE = ("rank", *_PARTS["window"])
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 _DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}

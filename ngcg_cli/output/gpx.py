@@ -34,6 +34,8 @@ def write_gpx(answers: Iterable[Answer], path: Path) -> None:
             told = f"rank {record['rank']}, score {record['score']:.3f}"
             if record.get("confidence") is not None:
                 told += f", confidence {record['confidence']:.2f}"
+            if record.get("explanation"):
+                told += f". {record['explanation']}"
             add(waypoint, "desc", told)
             add(waypoint, "src", record["source"])
     write_xml(root, path)

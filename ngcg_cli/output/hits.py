@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CSV_FIELDS = (
     *("query", "rank", "score", "lon", "lat", "west", "south", "east", "north"),
     *("source", "column", "row", "width", "height", "tile_m", "confidence"),
-    *("point_lon", "point_lat"),
+    *("point_lon", "point_lat", "explanation"),
 )
 
 
@@ -98,5 +98,6 @@ def _flat(query: str, hit: Hit) -> list[Any]:
     places = [f"{degrees(value):.7f}" for value in (hit.lon, hit.lat, *hit.bbox)]
     chance = "" if hit.confidence is None else f"{hit.confidence:.4f}"
     point = [f"{degrees(value):.7f}" for value in hit.point or ()] or ["", ""]
+    why = hit.explanation or ""
     tile = [hit.source, *hit.window, f"{hit.tile_m:.1f}"]
-    return [query, hit.rank, f"{hit.score:.6f}", *places, *tile, chance, *point]
+    return [query, hit.rank, f"{hit.score:.6f}", *places, *tile, chance, *point, why]

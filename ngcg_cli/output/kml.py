@@ -66,6 +66,8 @@ def _described(record: dict[str, Any]) -> str:
     lines = [record["query"], f"rank {record['rank']}, score {record['score']:.3f}"]
     if record.get("confidence") is not None:
         lines[-1] += f", confidence {record['confidence']:.2f}"
+    if record.get("explanation"):
+        lines.append(record["explanation"])
     lines += [f"{record['lat']:.7f}, {record['lon']:.7f}", record["source"]]
     return "<br>".join(html.escape(line) for line in lines)
 

@@ -19,7 +19,8 @@ LEAST_NAME = 12
 def hits_table(query: str, hits: Sequence[Hit]) -> str:
     """The question, then a line a hit; names are relative to their folder where that is needed.
 
-    What does not fit is cut in its middle: names differ in their ends.
+    What does not fit is cut in its middle: names differ in their ends. Where hits are explained,
+    the sentences follow, a line each.
     """
     from rich.table import Table
     from rich.text import Text
@@ -60,7 +61,12 @@ def hits_table(query: str, hits: Sequence[Hit]) -> str:
     if folder:
         above.append(shortened(f"in {folder}", width))
     head = "".join(terminal.rendered(Text(line, style="italic")) for line in above)
-    return head + terminal.rendered(table)
+    why = "".join(
+        f"{hit.rank:>{len(rows[-1][0])}}  {harmless(hit.explanation)}\n"
+        for hit in hits
+        if getattr(hit, "explanation", None)
+    )
+    return head + terminal.rendered(table) + (f"\n{why}" if why else "")
 
 
 def relative(names: Sequence[str]) -> tuple[str, list[str]]:

@@ -36,6 +36,8 @@ class Hit:
             ring and then its holes, closed rings of (lon, lat).
         confidence: the chance that it is right, 0 to 1; None where the model has no calibration.
         point: (lon, lat) of what was asked for within the tile, where that was looked for.
+        explanation: a sentence that says why, where that was asked for; empty where none could be
+            had.
         vector: the tile's (dim,) unit vector, for the steps after the search.
     """
 
@@ -49,6 +51,7 @@ class Hit:
     footprint: list[Polygon]
     confidence: float | None = None
     point: tuple[float, float] | None = None
+    explanation: str | None = None
     vector: Vectors | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
@@ -58,7 +61,7 @@ class Hit:
     def as_dict(self) -> dict[str, Any]:
         """What every format shows of it: degrees with 7 decimals (a centimetre), scores with 6."""
         chance, point = self.confidence, self.point
-        record = {
+        record: dict[str, Any] = {
             "rank": self.rank,
             "score": round(float(self.score), 6),
             "lon": degrees(self.lon),
@@ -69,7 +72,9 @@ class Hit:
             "tile_m": round(self.tile_m, 1),
             "confidence": None if chance is None else round(float(chance), 4),
         }
-        return record if point is None else {**record, "point": [degrees(x) for x in point]}
+        if point is not None:
+            record["point"] = [degrees(x) for x in point]
+        return record if self.explanation is None else {**record, "explanation": self.explanation}
 
     @property
     def tile_m(self) -> float:
