@@ -47,7 +47,11 @@ def test_points_and_lines_are_passed_over(tmp_path: Path) -> None:
         ),
         (
             json.dumps(shapely.geometry.mapping(shapely.box(6e5, 5.3e6, 6.1e5, 5.4e6))),
-            "is not in degrees",
+            "is not in degrees.*Say the file's CRS",
+        ),
+        (
+            json.dumps(shapely.geometry.mapping(shapely.box(40.7, -122, 40.8, -121))),
+            "is not in degrees.*latitude and longitude swapped",
         ),
     ],
 )

@@ -88,6 +88,23 @@ def test_a_source_is_chosen_by_its_name(ask: Ngcg, town: Path) -> None:
     assert {row["source"] for row in rows} == {str(town / "a.tif")}
 
 
+def test_a_source_that_is_not_there_names_those_that_are(ask: Ngcg) -> None:
+    outcome = ask("a pond", "--source", "A.tiff")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert "passes --source A.tiff; sources of the index (2): a.tif, b.tif" in outcome.err
+
+
+def test_an_area_with_latitude_first_is_told(ask: Ngcg, tmp_path: Path) -> None:
+    there = ask("a pond", "-k", "1").rows[0]
+    file = tmp_path / "area.geojson"
+    around = shapely.Point(there["lat"], there["lon"]).buffer(0.001)
+    file.write_text(json.dumps(shapely.geometry.mapping(around)))
+    # The town lies at 74 degrees west: with latitude first its area is a place near the pole.
+    outcome = ask("a pond", "--area", file)
+    assert (outcome.status, outcome.out) == (0, "")
+    assert "--area would match: were latitude and longitude swapped?" in outcome.err
+
+
 def test_refined_hits_have_a_point_in_a_smaller_footprint(ask: Ngcg) -> None:
     plain = {tuple(row["window"]): row for row in ask("a pond", "-k", "3").rows}
     refined = ask("a pond", "-k", "3", "--refine").rows
@@ -134,6 +151,7 @@ def test_sources_without_a_time_are_told_where_a_date_is_asked(
     earlier = ngcg("query", "a pond", "--before", "2016", *index, *model)
     assert (earlier.status, earlier.out) == (0, "")
     assert told in earlier.err
+    assert "known of 1 of 2 sources, 2016-06-20 to 2016-06-20" in earlier.err
     dated = ngcg("query", "a pond", "--after", "2016", "--source", "seen*", *index, *model)
     assert dated.err == ""
 
@@ -158,7 +176,7 @@ def calibrated(
     made = Calibration(beside, as_it_is, coefficients, encoder.fingerprint, {"data": "drawn"})
     from ngcg_cli.answers.confidence import search_paths
 
-    path = search_paths(encoder.tokenizer.folder, encoder.fingerprint)[-1]
+    path = search_paths(encoder.tokenizer.folder, encoder.fingerprint, encoder.dim)[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
     made.save(path)
 

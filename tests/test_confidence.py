@@ -118,8 +118,7 @@ def test_a_file_is_read_back_only_for_its_model(tmp_path: Path) -> None:
     assert read.facts == made.facts
     assert Calibration.load(tmp_path / "confidence.safetensors", "another", DIM) is None
     assert Calibration.load(tmp_path / "nothing.safetensors", "print", DIM) is None
-    with pytest.raises(ModelError, match="damaged"):
-        Calibration.load(tmp_path / "confidence.safetensors", "print", DIM + 1)
+    assert Calibration.load(tmp_path / "confidence.safetensors", "print", DIM // 2) is None
     (tmp_path / "confidence.safetensors").write_bytes(b"no such format")
     with pytest.raises(ModelError, match="damaged"):
         Calibration.load(tmp_path / "confidence.safetensors", "print", DIM)

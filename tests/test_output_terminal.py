@@ -46,6 +46,23 @@ def test_a_hit_is_a_line(monkeypatch: pytest.MonkeyPatch, width: int, query: str
     assert ("99999" in lines[3]) == (width >= 100)
 
 
+def test_tiles_of_several_sizes_say_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def square(metres: float) -> list[Any]:
+        side = metres / 110_946  # of a degree at the equator, either way, on the ellipsoid
+        ring = [(10.0, 0.0), (10.0, side), (10 + side, side), (10 + side, 0.0), (10.0, 0.0)]
+        return [[ring]]
+
+    mixed = [hit(1, footprint=square(100)), hit(2, footprint=square(900.4))]
+    for width in (60, 80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = hits_table("a", mixed).splitlines()
+        assert all(cell_len(line) <= width for line in lines)
+        assert lines[-3].split()[:3] == ["#", "score", "tile"]
+        assert [line.split()[2:4] for line in lines[-2:]] == [["100", "m"], ["900", "m"]]
+    alike = [hit(1, footprint=square(100)), hit(2, footprint=square(101))]
+    assert "tile" not in hits_table("a", alike)
+
+
 def test_names_are_relative_to_their_folder_only_where_they_must(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -128,7 +128,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path, fingerprint: str, dim: int) -> Calibration | None:
-        """Read a file; None where there is none, or it is another model's.
+        """Read a file; None where there is none, or it is of another model or length of vectors.
 
         Raises:
             ModelError: it is damaged.
@@ -150,6 +150,8 @@ class Calibration:
             ) from error
         images, texts = (parts[name].astype(np.float32) for name in ("images", "texts"))
         shapes = {part.shape[1:] for part in (images, texts)}
+        if len(shapes) == 1 and shapes != {(dim,)} and images.ndim == 2:
+            return None  # of the same model, whose vectors were cut to another length
         scale, coefficients = (parts[name].astype(np.float64) for name in ("scale", "coefficients"))
         sound = shapes == {(dim,)} and len(images) >= _BEST and len(texts) > 0
         sound = sound and scale.shape == (2, FEATURES) and coefficients.shape == (TERMS,)
@@ -240,12 +242,12 @@ def calibration_error(chance: Floats, right: npt.NDArray[np.bool_], bins: int = 
     return float(sum(gaps) / len(chance))
 
 
-def search_paths(model_folder: Path, fingerprint: str) -> Sequence[Path]:
+def search_paths(model_folder: Path, fingerprint: str, dim: int) -> Sequence[Path]:
     """Where a model's calibration may lie: in its folder, else among the user's own data."""
     from platformdirs import user_data_path
 
-    own = user_data_path("ngcg", appauthor=False) / "confidence" / f"{fingerprint}.safetensors"
-    return [model_folder / FILE, own]
+    own = user_data_path("ngcg", appauthor=False) / "confidence"
+    return [model_folder / FILE, own / f"{fingerprint}-{dim}.safetensors"]
 
 
 def logistic(features: Floats, coefficients: Floats) -> Floats:

@@ -78,10 +78,13 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
         west, south, east, north = area.bounds
         # Written so that NaN fails too.
         if not (-540 <= west <= east <= 540 and -90 <= south <= north <= 90):
+            swapped = -90 <= west <= east <= 90 and -180 <= south <= north <= 180
             raise DataError(
                 f"a polygon from {west:g},{south:g} to {east:g},{north:g} is not in degrees",
                 where=path,
-                hint="Say the file's CRS in it: GeoJSON is longitude and latitude (RFC 7946).",
+                hint="Were latitude and longitude swapped? GeoJSON has longitude first (RFC 7946)."
+                if swapped
+                else "Say the file's CRS in it: GeoJSON is longitude and latitude (RFC 7946).",
             )
     return tuple(areas)
 

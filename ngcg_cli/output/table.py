@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # Narrower terminals get no pixel windows, and places to a metre rather than to a centimetre.
 WITH_WINDOWS = 100
 LEAST_NAME = 12
+# Hits whose tiles differ by more than this factor have the tile's side on the ground beside them.
+_SCALES = 1.25
 
 
 def hits_table(query: str, hits: Sequence[Hit]) -> str:
@@ -28,6 +30,9 @@ def hits_table(query: str, hits: Sequence[Hit]) -> str:
     width = terminal.console().width
     windows = width >= WITH_WINDOWS
     digits = 7 if width >= 80 else 5
+    # Tiles of one raster's grid differ by centimetres; of a pyramid's levels by a factor.
+    sides = [hit.tile_m for hit in hits]
+    scales = max(sides, default=0) > _SCALES * min(sides, default=0)
     sure = any(getattr(hit, "confidence", None) is not None for hit in hits)
     rows = []
     for hit in hits:
@@ -35,12 +40,15 @@ def hits_table(query: str, hits: Sequence[Hit]) -> str:
         if sure:
             confidence = getattr(hit, "confidence", None)
             cells.append("" if confidence is None else f"{confidence:.2f}")
+        if scales:
+            cells.append(f"{hit.tile_m:.0f} m")
         cells += [f"{hit.lat:.{digits}f}", f"{hit.lon:.{digits}f}"]
         if windows:
             column, row, across, down = hit.window
             cells.append(f"{column},{row} {across}x{down}")
         rows.append(cells)
-    headings = ["#", "score", *(["conf"] if sure else []), "lat", "lon"]
+    headings = ["#", "score", *(["conf"] if sure else []), *(["tile"] if scales else [])]
+    headings += ["lat", "lon"]
     headings += ["window"] if windows else []
     taken = sum(
         max(len(heading), *(len(cells[at]) for cells in rows)) + 2
