@@ -1,49 +1,34 @@
-"""`ngcg serve`: what it answers, to whom, and what it refuses."""
+"""`ngcg serve`: what it answers, and what it refuses."""
 
 from __future__ import annotations
 
 import io
 import json
-import shutil
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from browsing import Browser, chromium
 from hostile import HOSTILE
 from PIL import Image
-from samples import Ngcg, write_raster
+from samples import Ngcg
+from serving import HOST, HOSTILE_RASTER, add_hostile_raster, copied, desk_of
 from starlette.testclient import TestClient
 
-from ngcg_cli.app import run
-from ngcg_cli.search import TileIndex
-from ngcg_cli.server.app import MAX_WAITING, application
+from ngcg_cli.server.app import application
 from ngcg_cli.server.desk import Desk
-from ngcg_cli.server.guarding import allowed_host
 from ngcg_cli.server.heat import heat
-from ngcg_cli.server.running import _listening
-
-HOST = "127.0.0.1"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, town: Path) -> Path:
-    """A copy of the town's index, to be written to."""
-    folder = tmp_path_factory.mktemp("served")
-    shutil.copytree(town / "index", folder / "index")
-    return folder
+def index(tmp_path_factory: pytest.TempPathFactory, town: Path) -> Path:
+    return copied(town, tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")
-def desk(place: Path) -> Desk:
-    model = TileIndex.open(place / "index").model.name
-    return Desk(place / "index", model, "cpu")
+def desk(index: Path) -> Desk:
+    return desk_of(index)
 
 
 @pytest.fixture(scope="module")
@@ -216,117 +201,12 @@ def test_a_text_is_never_the_path_of_a_picture(client: TestClient, tmp_path: Pat
     assert by_name == as_text
 
 
-# --- who may ask ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 200),
-        ({"host": "localhost:8765"}, 200),
-        ({"host": "[::1]:8765"}, 200),
-        ({"host": "evil.example"}, 421),
-        ({"host": "127.0.0.1.evil.example:8765"}, 421),
-        ({"host": "192.168.1.5:8765"}, 421),
-        ({"host": ""}, 421),
-        ({"host": "127.0.0.1:x"}, 421),
-        ({"origin": "http://127.0.0.1:8765"}, 200),
-        ({"origin": "http://evil.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({"origin": "http://127.0.0.1:9999"}, 403),
-        ({"sec-fetch-site": "same-origin"}, 200),
-        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
-        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 403),
-        ({"sec-fetch-site": "same-site"}, 403),
-    ],
-)
-def test_only_the_own_page_may_ask(
-    client: TestClient, headers: dict[str, str], status: int
-) -> None:
-    answer = client.get("/api/info", headers=headers)
-    assert answer.status_code == status
-    assert "access-control-allow-origin" not in answer.headers
-    assert "script-src 'self';" in answer.headers["content-security-policy"]
-
-
-def test_the_page_may_be_opened_from_a_link(client: TestClient) -> None:
-    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
-    answer = client.get("/", headers=headers)
-    assert answer.status_code == 200
-    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-    assert client.post("/").status_code == 405
-    assert client.get("/?q=" + "a" * 9000).status_code == 414
-
-
-@pytest.mark.parametrize(
-    ("header", "host", "allowed"),
-    [
-        ("192.168.1.5:8765", "0.0.0.0", True),
-        ("192.168.1.5", "192.168.1.5", True),
-        ("10.0.0.1", "192.168.1.5", True),  # an address cannot be pointed elsewhere
-        ("localhost", "0.0.0.0", True),
-        ("localhost", "192.168.1.5", False),
-        ("evil.example", "0.0.0.0", False),
-        ("maps.example:8765", "maps.example", True),
-        ("[::1", "127.0.0.1", False),
-        ("[::1]x", "127.0.0.1", False),
-    ],
-)
-def test_names_of_a_server_that_others_reach(header: str, host: str, allowed: bool) -> None:
-    assert allowed_host(header, host) is allowed
-
-
-def test_too_many_questions_are_told_to_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MAX_WAITING, "questions", 2)
-    gate = threading.Event()
-    real = desk.ask
-    monkeypatch.setattr(desk, "ask", lambda asked: gate.wait(20) and real(asked))
-    statuses: list[int] = []
-    with TestClient(application(desk, HOST), base_url=f"http://{HOST}") as client:
-        asking = [
-            threading.Thread(
-                target=lambda: statuses.append(client.get("/api/query?q=a").status_code)
-            )
-            for _ in range(5)
-        ]
-        for thread in asking:
-            thread.start()
-        for _ in range(200):
-            if len(statuses) == 3:
-                break
-            time.sleep(0.05)
-        gate.set()
-        for thread in asking:
-            thread.join()
-    assert sorted(statuses) == [200, 200, 503, 503, 503]
-
-
-def test_a_fault_of_the_servers_is_told_on_its_side(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(asked: object) -> None:
-        raise ValueError("secret")
-
-    monkeypatch.setattr(desk, "ask", broken)
-    monkeypatch.setattr("ngcg_cli.server.app.logger.parent.propagate", True)
-    app = application(desk, HOST)
-    client = TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False)
-    answer = client.get("/api/query?q=a")
-    assert answer.status_code == 500
-    assert "secret" not in answer.text
-    assert "internal error, ValueError: secret" in caplog.text
-
-
 # --- an index that others write to ---------------------------------------------------------------
 
 
-def test_what_is_committed_meanwhile_is_seen(client: TestClient, place: Path) -> None:
+def test_what_is_committed_meanwhile_is_seen(client: TestClient, index: Path) -> None:
     before = client.get("/api/info").json()
-    hostile = "<img src=x onerror=alert(1)>.tif"
-    write_raster(place / hostile, 5, west=583_000.0 + 40 * 128)
-    model = TileIndex.open(place / "index").model.name
-    args = ["--index", place / "index", "--model", model, "--tile", "32px", "--overlap", 0, "-q"]
-    assert run(["index", *map(str, [place / hostile, *args])]) == 0
+    add_hostile_raster(index)
     after = client.get("/api/info").json()
     assert after["tiles"] == before["tiles"] + 16
     assert after["revision"] > before["revision"]
@@ -334,7 +214,7 @@ def test_what_is_committed_meanwhile_is_seen(client: TestClient, place: Path) ->
         [s["number"] for s in before["sources"][:2]]
     )
     found = client.get("/api/query", params={"q": "a pond", "k": 60}).json()["features"]
-    assert any(f["properties"]["source"].endswith(hostile) for f in found)
+    assert any(f["properties"]["source"].endswith(HOSTILE_RASTER) for f in found)
 
 
 def test_heat_is_where_the_scores_are() -> None:
@@ -345,88 +225,3 @@ def test_heat_is_where_the_scores_are() -> None:
     assert tuple(image[48, 16]) == (253, 231, 37, 205)  # the best, below on the left
     assert image[48, 48, 3] == 0
     assert image[16, 48, 3] == 0  # no tile
-
-
-# --- in a browser --------------------------------------------------------------------------------
-
-
-@contextmanager
-def served(desk: Desk) -> Iterator[str]:
-    """The address of a running server."""
-    listener = _listening(HOST, 0)
-    port = listener.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(application(desk, HOST), log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://{HOST}:{port}/"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.mark.slow
-def test_type_click_and_read_the_map(browser: Browser, desk: Desk) -> None:
-    desk.warm_up()
-    with served(desk) as address, browser.tab(address) as tab:
-        page = tab.page
-        page.wait_for_selector(".leaflet-tile-loaded")
-        page.fill("#q", "a pond")
-        page.keyboard.press("Enter")
-        page.wait_for_selector(".card")
-        assert page.locator(".card").count() == page.locator(".pin").count() == 10
-        tab.until(
-            "[...document.querySelectorAll('.picture img')].slice(0, 2).every(i => i.naturalWidth)"
-        )
-        page.click("#hit-1 .go")
-        page.wait_for_selector("#hit-1.chosen")
-        assert tab.off_centre(".pin.chosen") < 8
-        page.check("#hot")
-        tab.until("document.querySelector('img.heat')?.naturalWidth > 0")
-        # More like this: the tile itself comes first.
-        page.uncheck("#hot")
-        page.fill("#q", "")
-        chosen = page.locator("#hit-3 code").inner_text()
-        page.click("#hit-3 .like")
-        tab.until(f"document.querySelector('#hit-0 code').textContent === {json.dumps(chosen)}")
-        page.click("#steer button")
-        page.fill("#q", "a pond")
-        page.keyboard.press("Enter")
-        tab.until("document.title.startsWith('a pond')")
-        page.click("#hit-1 .go")
-        # Only in view: the hit that fills the map and its neighbours.
-        page.check("#inview")
-        tab.until("document.querySelectorAll('.card').length < 10")
-        with page.expect_download() as saved:
-            page.click("#save")
-        collection = json.loads(Path(saved.value.path()).read_text())
-        assert len(collection["features"]) == page.locator(".card").count()
-        # More, then less like the same tile: the last word counts, for both would cancel.
-        page.evaluate(
-            "['.like', '.unlike'].forEach((one) => document.querySelector(`#hit-0 ${one}`).click())"
-        )
-        assert [text[:9] for text in page.locator("#steer button").all_inner_texts()] == [
-            "less like"
-        ]
-        assert all(url.startswith(address) for url in tab.requests)
-        assert tab.trouble == []
-
-
-@pytest.mark.slow
-def test_no_script_of_an_index_runs(browser: Browser, desk: Desk) -> None:
-    with served(desk) as address, browser.tab(address) as tab:
-        page = tab.page
-        for text in ("<img src=x onerror=alert(1)>", "\"'><script>alert(2)</script>"):
-            page.fill("#q", text)
-            page.click("#ask button")
-            tab.until(f"document.title.startsWith({json.dumps(text)})")
-        page.evaluate("document.querySelectorAll('.go').forEach((go) => go.click())")
-        assert page.locator("#cards script, #note *, .source *").count() == 0
-        assert all(url.startswith(address) for url in tab.requests)
-        assert tab.trouble == []

@@ -31,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 
 FILE = "confidence.safetensors"
 FORMAT = 2
+# Where even the best hit is less likely right than this, nothing that was asked for is there.
+NOTHING_HERE = 0.1
 # A question is compared with the mean of its so many best scores on the background images.
 _BEST = 20
 _MAX_BYTES = 64 << 20

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ngcg_cli.answers.confidence import Calibration, with_confidence
+from ngcg_cli.answers.confidence import NOTHING_HERE, Calibration, with_confidence
 from ngcg_cli.choices import RerankBy
 from ngcg_cli.errors import UsageError
 from ngcg_cli.journeys import trust
@@ -34,8 +34,6 @@ _HOW = ("top", "exact", "keep_overlaps")
 _AFTER = ("min_confidence", "refine")
 # Hits that another model looks at again, unless told.
 DEPTH = 50
-# Where even the best hit is less likely right than this, nothing that was asked for is there.
-NOTHING_HERE = 0.1
 
 
 class Answer(NamedTuple):

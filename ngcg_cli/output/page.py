@@ -19,6 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from ngcg_cli.answers.confidence import NOTHING_HERE
 from ngcg_cli.errors import NgcgError, RasterError
 from ngcg_cli.output.hits import feature
 from ngcg_cli.output.pictures import Pictures, encoded
@@ -102,6 +103,7 @@ def page(answers: Iterable[Answer], fetch: bool = False) -> str:
 
 def fill(*, data: dict[str, Any], tools: str = "", title: str = "Hits - ngcg", **parts: str) -> str:
     """The frame of a page with its parts, of which only `data` may come from outside."""
+    data = {"nothing_here": NOTHING_HERE, **data}
     return Template(asset("page.html")).substitute(
         parts, tools=tools, title=title, data=embedded(data)
     )

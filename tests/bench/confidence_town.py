@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from ngcg_cli.answers.confidence import area_under_roc, calibration_error
+from ngcg_cli.answers.confidence import NOTHING_HERE, area_under_roc, calibration_error
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.journeys.calibration import load_calibration
 from ngcg_cli.journeys.indexing import index_sources
-from ngcg_cli.journeys.querying import NOTHING_HERE
 from ngcg_cli.search import TileIndex
 
 TOWN = Path(__file__).parents[2] / "examples" / "town"

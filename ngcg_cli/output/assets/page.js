@@ -206,6 +206,16 @@
     }
   }
 
+  // As the command says it: not even the best hit is likely right.
+  function doubt(features) {
+    const chances = features.map(({ properties }) => properties.confidence);
+    if (!chances.length || !chances.every((chance) => typeof chance === "number")) return "";
+    const best = Math.max(...chances);
+    if (best >= data.nothing_here) return "";
+    const told = best < 0.01 ? "less than 1" : String(Math.round(best * 100));
+    return `Nothing here looks like that: the best of these hits has a confidence of ${told} %.`;
+  }
+
   function show(features, sources, note) {
     found.clearLayers();
     shown.hits = features;
@@ -213,6 +223,7 @@
     shown.layers = features.map(place);
     byId("cards").replaceChildren(...features.map((f, number) => card(f, number, sources(f))));
     byId("note").textContent = note;
+    byId("doubt").textContent = doubt(features);
     byId("save").disabled = !features.length;
   }
 
