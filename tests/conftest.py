@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from graph_samples import use_small_graphs
 from range_server import serving
 from samples import SIDE, TILE, Ngcg, Outcome, write_raster
 from small_models import internvl, smolvlm, write_smolvlm, write_talker, write_tokenizer
@@ -122,3 +123,9 @@ def ask(ngcg: Ngcg, town: Path, monkeypatch: pytest.MonkeyPatch) -> Ngcg:
         return ngcg("query", *args, **more)
 
     return command
+
+
+@pytest.fixture
+def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs for few tiles."""
+    use_small_graphs(monkeypatch)

@@ -2,8 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from ngcg_cli.errors import NgcgError
+from ngcg_cli.search import TileIndex
+
+# The files of an index's first segment.
+TABLE, VECTORS = "tiles/000001.parquet", "vectors/000001.npy"
 
 
 def sealed(data: dict[str, Any]) -> bytes:
@@ -29,3 +38,19 @@ def record(folder: Path, name: str) -> dict[str, Any]:
     """What the manifest says of a file as it is now."""
     data = (folder / name).read_bytes()
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def told(call: Callable[[], object]) -> str:
+    """The one line that a call ends with."""
+    with pytest.raises(NgcgError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def resized(index: TileIndex, name: str) -> None:
+    """Makes the manifest agree with a file that was replaced."""
+    data = manifest_of(index.path)
+    kind = "table" if name == TABLE else "vectors"
+    data["sources"][0]["segments"][0][kind] = record(index.path, name)
+    rewrite(index.path, data)

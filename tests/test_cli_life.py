@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from samples import Ngcg
-from test_search import MODEL, row_of_tiles, source, unit
+from tile_samples import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.search import ModelStamp, TileIndex
 from ngcg_cli.search.lock import writer_lock

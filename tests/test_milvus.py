@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import shapely
 from samples import Ngcg
-from test_search import MODEL, row_of_tiles, source, unit
+from tile_samples import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.search import Block, Filters, Store, create_index, index_exists, open_index

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from raster_files import write
 from rasterio.enums import Resampling
 from rasterio.transform import from_bounds, from_origin
 from rasterio.vrt import WarpedVRT
-from test_raster import write
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, Window, mercator

@@ -10,10 +10,10 @@ import pytest
 import rasterio
 import rasterio.shutil
 from raster_cases import spoil_block
+from raster_files import UTM, noise, read_all, write
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine, from_gcps, from_origin
-from test_raster import UTM, noise, read_all, write
 
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import Raster, TileSize, Window, find_rasters

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_search import MODEL, row_of_tiles, source, unit
+from tile_samples import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.search import Filters, TileIndex, snapshot
 from ngcg_cli.search.extent import around, extent, meets

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from index_edits import manifest_of
-from test_search import MODEL, row_of_tiles, source, unit
+from tile_samples import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search import Block, Filters, TileIndex, ranking

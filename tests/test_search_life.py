@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from index_edits import manifest_of, rewrite
-from test_search import DIM, MODEL, row_of_tiles, source, unit
+from tile_samples import DIM, MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search import Block, Filters, ModelStamp, TileIndex, files, lock
@@ -176,7 +176,7 @@ def test_killed_while_writing(index: TileIndex) -> None:
     code = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_search import row_of_tiles, source, unit
+from tile_samples import row_of_tiles, source, unit
 from ngcg_cli.search import TileIndex
 from ngcg_cli.search.format import Manifest
 Manifest.write = lambda *_: os.kill(os.getpid(), 9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 from shapely import affinity
-from test_search import ASKED, MODEL, ranked, row_of_tiles, source, tile_at
+from tile_samples import ASKED, MODEL, ranked, row_of_tiles, source, tile_at
 
 from ngcg_cli.search import TileIndex, TileTable, overlap
 from ngcg_cli.search.footprints import pieces

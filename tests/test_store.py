@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from test_search import MODEL, row_of_tiles, source, unit
+from tile_samples import MODEL, row_of_tiles, source, unit
 
 from ngcg_cli.errors import TileIndexError, UsageError
 from ngcg_cli.search import (

@@ -33,8 +33,6 @@ from ngcg_cli.encoder.convnet import Block, ConvTower, ConvTowerConfig
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 
 SMALL = ((3, 1, 1, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1), (3, 2, 2, 8, 1))
-
-
 RED = Swap("has|house|red", "roof colour", "red", "blue")
 LEFT = Swap("side|pool||house|red|left", "left or right", "left", "right")
 TWO = Swap("count|boat||2", "count", "2", "3")

@@ -40,7 +40,7 @@ import shapely
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from index_edits import manifest_of, record, rewrite
-from test_search import row_of_tiles, source, tile_at, unit
+from tile_samples import row_of_tiles, source, tile_at, unit
 
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.search import Filters, ModelStamp, TileIndex, graph, ranker
