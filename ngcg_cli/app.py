@@ -180,6 +180,10 @@ def _flushed(status: int) -> int:
         terminal.drop_stdout()
         terminal.error(f"the output: cannot be written: {error.strerror}")
         return status or 1
+    if isinstance(sys.stdout, terminal.ClosedStdout) and sys.stdout.lost:
+        sys.stdout.lost = False
+        terminal.error("the output: cannot be written: standard output is closed")
+        return status or 1
     return status
 
 

@@ -98,6 +98,16 @@ def test_a_full_disk_is_told(index: Path) -> None:
     assert done.stderr == "ngcg: the output: cannot be written: No space left on device\n"
 
 
+def test_a_closed_output_is_told_where_something_was_to_be_written() -> None:
+    for command, status in (("models", 1), ("models --help", 1), ("no-such-command", 2)):
+        done = subprocess.run(
+            ["bash", "-c", f"{NGCG} {command} >&-"], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (status, "")
+        assert done.stderr.count("\n") == 1
+        assert ("standard output is closed" in done.stderr) == (status == 1)
+
+
 # Ctrl-C, or the SIGTERM that systems end a job with, while the third block is being committed, in a
 # process with its threads running.
 INTERRUPTED = """

@@ -6,6 +6,7 @@ user sees. stdout belongs to results alone.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -48,6 +49,23 @@ class _StderrHandler(logging.Handler):
 _handler = _StderrHandler()
 
 
+class ClosedStdout(io.TextIOWrapper):
+    """What a command writes to where its standard output is closed; it remembers that it did.
+
+    Attributes:
+        lost: whether anything was written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(open(os.devnull, "wb"))  # noqa: SIM115
+        self.lost = False
+
+    def write(self, text: str) -> int:
+        """Take the text, and drop it."""
+        self.lost = self.lost or bool(text)
+        return super().write(text)
+
+
 def configure(verbose: bool = False, quiet: bool = False) -> None:
     """Sets what is shown on stderr.
 
@@ -73,9 +91,11 @@ def configure(verbose: bool = False, quiet: bool = False) -> None:
         # Without any handler Python would print the libraries' warnings as a last resort.
         if not root.handlers:
             root.addHandler(logging.NullHandler())
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # started with the stream closed
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    # Started with a stream closed: its number is taken, so that no file of ours gets it.
+    if sys.stdout is None:
+        sys.stdout = ClosedStdout()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A file name that is not UTF-8 must not stop the output; in JSON it stays a valid escape.
         if hasattr(stream, "reconfigure"):
