@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from ngcg_cli import items
 from ngcg_cli.errors import NgcgError
@@ -23,11 +23,45 @@ from ngcg_cli.search.hits import Hit
 if TYPE_CHECKING:
     import geopandas
     import numpy as np
+    import shapely
 
-    from ngcg_cli.choices import DataFormat, ImageType, Protocol
+    from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol, RerankBy
     from ngcg_cli.encoder.precision import PrecisionChoice
     from ngcg_cli.evaluation.report import Report
     from ngcg_cli.training.train import TrainResult
+
+
+class QueryOptions(TypedDict, total=False):
+    """What narrows a query and what is done with its hits, named as for `ngcg query`.
+
+    Attributes:
+        bbox: west, south, east, north in degrees.
+        near: latitude, longitude, metres.
+        areas: polygons in WGS 84, of which one must hold the tile's centre.
+        source: a pattern of rasters' paths or names.
+        after, before: dates of acquisition, such as "2024-05-17".
+        exact: compare every tile.
+        keep_overlaps: keep hits that overlap a better one.
+        min_confidence: 0 to 1.
+        refine: look at the hits' rasters again.
+        rerank: a model that orders the best `depth` hits anew, `rerank_by` "vectors" or "yes".
+        explain: a model that says why.
+    """
+
+    bbox: tuple[float, float, float, float] | None
+    near: tuple[float, float, float] | None
+    areas: tuple[shapely.Geometry, ...]
+    source: str | None
+    after: str | None
+    before: str | None
+    exact: bool
+    keep_overlaps: bool
+    min_confidence: float | None
+    refine: bool
+    rerank: str | None
+    depth: int
+    rerank_by: RerankBy
+    explain: str | None
 
 
 def open(
@@ -73,10 +107,30 @@ class Places:
         return [source.path for source in self._finder.index.sources()]
 
     @overload
-    def query(self, text: str, top: int = 10, **filters: Any) -> list[Hit]: ...
+    def query(
+        self,
+        text: str,
+        top: int = 10,
+        *,
+        add: str | Iterable[str] = (),
+        subtract: str | Iterable[str] = (),
+        like: str | Iterable[str] = (),
+        unlike: str | Iterable[str] = (),
+        **options: Unpack[QueryOptions],
+    ) -> list[Hit]: ...
 
     @overload
-    def query(self, text: Iterable[str], top: int = 10, **filters: Any) -> list[list[Hit]]: ...
+    def query(
+        self,
+        text: Iterable[str],
+        top: int = 10,
+        *,
+        add: str | Iterable[str] = (),
+        subtract: str | Iterable[str] = (),
+        like: str | Iterable[str] = (),
+        unlike: str | Iterable[str] = (),
+        **options: Unpack[QueryOptions],
+    ) -> list[list[Hit]]: ...
 
     def query(
         self,
@@ -87,7 +141,7 @@ class Places:
         subtract: str | Iterable[str] = (),
         like: str | Iterable[str] = (),
         unlike: str | Iterable[str] = (),
-        **filters: Any,
+        **options: Unpack[QueryOptions],
     ) -> list[Hit] | list[list[Hit]]:
         """The places that a sentence describes, best first.
 
@@ -97,10 +151,7 @@ class Places:
             add, subtract: texts, or paths of pictures, to look for too or to look away from;
                 "2:cranes" weighs one.
             like, unlike: places as "LAT,LON", of which the indexed tile is meant; weighed likewise.
-            filters: the fields of `ngcg_cli.search.Filters` (`bbox`, `near`, `areas`, `source`,
-                `after`, `before`), `exact`, `keep_overlaps`, `min_confidence`,
-                `refine`, `rerank` (a model) with `depth` and `rerank_by` (`vectors` or `yes`), and
-                `explain` (a model that converses).
+            options: see `QueryOptions`.
 
         Returns:
             The hits of a sentence in rank order; of several, a list of hits for each.
@@ -110,16 +161,18 @@ class Places:
             ModelError: the index's model cannot be loaded.
         """
         steering = steering_parts(*map(items.texts, (add, subtract, like, unlike)))
-        answers = self._finder.of_texts([items.texts(text)], steering, top=top, **filters)
+        answers = self._finder.of_texts([items.texts(text)], steering, top=top, **options)
         found = [list(answer.hits) for answer in answers]
         return found[0] if isinstance(text, str) else found
 
-    def query_image(self, image: StrPath | np.ndarray, top: int = 10, **filters: Any) -> list[Hit]:
+    def query_image(
+        self, image: StrPath | np.ndarray, top: int = 10, **options: Unpack[QueryOptions]
+    ) -> list[Hit]:
         """The places that look like a photo, best first.
 
         Args:
             image: a file that Pillow reads, or uint8 RGB pixels (h, w, 3).
-            top, filters: see `query`.
+            top, options: see `query`.
 
         Raises:
             DataError: the file is missing or no image.
@@ -128,9 +181,9 @@ class Places:
             from ngcg_cli.datasets.images import read_image
 
             (name,) = items.paths(image)
-            answers = self._finder.of_image(name, read_image(Path(name)), top=top, **filters)
+            answers = self._finder.of_image(name, read_image(Path(name)), top=top, **options)
         else:
-            answers = self._finder.of_image("image", image, top=top, **filters)
+            answers = self._finder.of_image("image", image, top=top, **options)
         return list(next(answers).hits)
 
 
@@ -199,6 +252,8 @@ def evaluate(
     split: str | None = None,
     views: str | Sequence[str] = (),
     image_type: ImageType = "sat",
+    gallery: Gallery = "unique",
+    match: Match = "position",
     intervals: bool = False,
     batch_size: int = 32,
     device: str = "auto",
@@ -213,6 +268,7 @@ def evaluate(
         index: the index that `places` asks.
         protocol: `auto` goes by the data: see `docs/evaluation.md`.
         data_format, images, split, views, image_type: see `datasets.load_pairs`.
+        gallery, match: as for `ngcg eval`.
         intervals: add 95 % bootstrap intervals.
         batch_size: images through the model at once.
         device: where the model runs.
@@ -238,6 +294,8 @@ def evaluate(
         split=split,
         views=items.texts(views),
         image_type=image_type,
+        gallery=gallery,
+        match=match,
         index=None if index is None else items.paths(index)[0],
         batch_size=batch_size,
         intervals=intervals,
