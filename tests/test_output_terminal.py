@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: a line a hit, pictures, a prompt, a word while waiting."""
+"""What a person at a terminal sees: one line per hit, pictures, a prompt, a word while waiting."""
 
 from __future__ import annotations
 

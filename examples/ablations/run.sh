@@ -4,7 +4,7 @@
 #   bash examples/ablations/run.sh TRAIN VAL OUT [ROW...]
 #
 # TRAIN and VAL are what `ngcg train` and `ngcg eval` take as DATA. Without ROWs, all of them; a ROW
-# may be a pattern ('temperature-*'). OUT gets ablations.csv, ablations.png and a folder a row.
+# may be a pattern ('temperature-*'). OUT gets ablations.csv, ablations.png and one folder per row.
 # Interrupted, the same command goes on where it stopped; rows that are done are skipped.
 #
 #   MODEL=tiny          the backbone of all rows but those that compare backbones

@@ -33,7 +33,7 @@ class Report:
     Attributes:
         protocol: its name.
         figures: what `--json` prints: percent with two decimals, never rounded up.
-        rows: draws one row a query, with the keys of `ROW_FIELDS`.
+        rows: draws one row per query, with the keys of `ROW_FIELDS`.
     """
 
     protocol: str
@@ -64,7 +64,7 @@ def check_rows_path(path: Path) -> None:
 
 
 def write_rows(report: Report, path: Path) -> None:
-    """Write a row a query, as csv (a header line first) or jsonl by the file's ending.
+    """Write one row per query, as csv (a header line first) or jsonl by the file's ending.
 
     What a query does not have (no position, not among the hits) is empty, or null. The file
     appears whole or not at all.

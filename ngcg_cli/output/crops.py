@@ -31,7 +31,7 @@ PNG_SIDE = 1024
 class Crops:
     """A folder of crops: `0001-003.tif` and `.png` are the first question's third hit.
 
-    `crops.jsonl` has a line a hit: the fields of the jsonl format, and `tif` and `png`, its files.
+    `crops.jsonl` has one line per hit: what the jsonl format has, and its files `tif` and `png`.
 
     Args:
         folder: a new or empty one, or one of earlier crops, which are replaced.

@@ -39,7 +39,7 @@ def as_jsonl(answers: Answers) -> Iterator[str]:
 
 
 def as_csv(answers: Answers) -> Iterator[str]:
-    """A header line, then a line a hit."""
+    """A header line, then one line per hit."""
     yield csv_line(CSV_FIELDS)
     for query, hits in answers:
         yield "".join(csv_line(_flat(query, hit)) for hit in hits)

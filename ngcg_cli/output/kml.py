@@ -1,4 +1,4 @@
-"""Hits as KML 2.2 (OGC 07-147r2): a folder a question, a pin and a footprint a hit."""
+"""Hits as KML 2.2 (OGC 07-147r2): one folder per question, a pin and a footprint per hit."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def as_jsonl(rows: Sequence[Row]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A header line, then a line a row; missing values are empty."""
+    """A header line, then one line per row; missing values are empty."""
     columns = _columns(rows)
     return csv_line(columns) + "".join(csv_line(map(row.get, columns)) for row in rows)
 

@@ -1,4 +1,4 @@
-"""Hits for people: one line a hit, however narrow the terminal."""
+"""Hits for people: one line per hit, however narrow the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCALES = 1.25
 
 
 def hits_table(query: str, hits: Sequence[Hit]) -> str:
-    """The question, then a line a hit; names are relative to their folder where that is needed.
+    """The question, then one line per hit; names are relative to their folder where that is needed.
 
     What does not fit is cut in its middle: names differ in their ends. Where hits are explained,
     the sentences follow, a line each.
