@@ -122,6 +122,35 @@ def test_scale_factor_follows_the_weights(fake_backbone: Path, tmp_path: Path) -
     np.testing.assert_array_equal(_vectors(encoder), _vectors(load_encoder(fake_backbone, "cpu")))
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's, of transformers 5.23's new names
+def test_plain_peft_is_told_the_scale_factor(fake_backbone: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModel
+
+    published = _copy(fake_backbone, tmp_path / "model")
+    config = json.loads((published / "config.json").read_text())
+    (published / "config.json").write_text(json.dumps(config | {"scale_factor": 1}))
+    encoder = load_encoder(published, "cpu", trainable=True)
+    add_lora(encoder.module)
+    folder = save_checkpoint(encoder, tmp_path / "out")
+    told = json.loads((folder / "ngcg.json").read_text())["config"]
+    assert told == {"scale_factor": 2}
+    with pytest.raises(RuntimeError):
+        AutoModel.from_pretrained(published)
+    settled = AutoConfig.from_pretrained(published)
+    for name, value in told.items():
+        setattr(settled, name, value)
+    plain = AutoModel.from_pretrained(published, config=settled)
+    adapted = PeftModel.from_pretrained(plain, str(folder)).eval()
+    pixels = encoder.pixels(_images()[:1])
+    with torch.inference_mode():
+        module = encoder.module.eval()
+        ours = module.base.connector(module.vision_tokens(pixels))
+        theirs = torch.stack(list(adapted.get_image_features(pixels[None]).pooler_output))
+    assert ours.shape[-2] == encoder.backbone.image_tokens
+    torch.testing.assert_close(theirs.reshape(ours.shape), ours, atol=1e-5, rtol=0)
+
+
 def _edit_weights(folder: Path, **changes: torch.Tensor | None) -> None:
     state = load_file(folder / "model.safetensors") | changes
     save_file({k: v for k, v in state.items() if v is not None}, folder / "model.safetensors")

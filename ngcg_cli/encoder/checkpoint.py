@@ -27,6 +27,7 @@ from ngcg_cli.encoder.lora import (
     adapter_settings,
     load_lora,
 )
+from ngcg_cli.encoder.memory import Place
 from ngcg_cli.encoder.module import Pooling
 from ngcg_cli.encoder.precision import Precision, PrecisionChoice, settle
 from ngcg_cli.encoder.stamp import (
@@ -98,17 +99,18 @@ def load_encoder(
 def _loaded(
     name: str, place: torch.device, pooling: Pooling | None, trainable: bool, dtype: torch.dtype
 ) -> Encoder:
-    source = source_of(name)
+    source, goal = source_of(name), Place(place, dtype)
     if (source.folder / ADAPTER_CONFIG).is_file():
         # An adapter is merged in float32 and only then rounded.
         held = dtype if trainable else torch.float32
-        encoder = _load_adapted(source, held, trainable=trainable)
+        encoder = _load_adapted(source, held, goal, trainable=trainable)
     else:
         require_model(source)
-        encoder = _load_model(source, pooling, dtype)
-    encoder.module.to(place)
-    if not trainable:
-        encoder.module.to(dtype).requires_grad_(False)
+        encoder = _load_model(source, pooling, dtype, goal)
+    if trainable:
+        encoder.module.to(place)
+    else:  # tensor by tensor: none is on a GPU in more bytes than it will have there
+        encoder.module.to(place, dtype).requires_grad_(False)
     encoder.module.eval()
     return encoder
 
@@ -181,8 +183,10 @@ def _check_base(base: Any, encoder: Encoder, where: Path) -> None:
         )
 
 
-def _load_model(source: Source, pooling: Pooling | None, dtype: torch.dtype) -> Encoder:
-    base, backbone = load_base(source, dtype)
+def _load_model(
+    source: Source, pooling: Pooling | None, dtype: torch.dtype, goal: Place
+) -> Encoder:
+    base, backbone = load_base(source, dtype, goal)
     stamp_path = source.folder / STAMP
     stamp = read_stamp(stamp_path) if stamp_path.is_file() else {}
     if "settings" in stamp:
@@ -213,7 +217,7 @@ def base_of(source: Source) -> tuple[dict[str, Any], Source]:
 
 
 def _load_adapted(
-    source: Source, dtype: torch.dtype, *, trainable: bool = False, depth: int = 0
+    source: Source, dtype: torch.dtype, goal: Place, *, trainable: bool = False, depth: int = 0
 ) -> Encoder:
     folder = source.folder
     if depth > MAX_ADAPTERS:
@@ -221,9 +225,9 @@ def _load_adapted(
     stamp = read_stamp(folder / STAMP)
     origin, below = base_of(source)
     if (below.folder / ADAPTER_CONFIG).is_file():
-        encoder = _load_adapted(below, dtype, depth=depth + 1)
+        encoder = _load_adapted(below, dtype, goal, depth=depth + 1)
     else:
-        encoder = _load_model(below, stamp.get("pooling", "eos"), dtype)
+        encoder = _load_model(below, stamp.get("pooling", "eos"), dtype, goal)
     _check_base(origin, encoder, folder)
     if "settings" in stamp:
         encoder.backbone = encoder.backbone.with_settings(stamp["settings"], folder / STAMP)
@@ -321,6 +325,10 @@ def _write(
             k: v.detach().cpu().contiguous() for k, v in module.query_pooling.state_dict().items()
         }
         save_file(state, folder / POOLING)
+    told = getattr(module.base.config, "scale_factor", None)
+    if told is not None:
+        # As the weights have it: plain transformers goes by a published config that may not.
+        stamp["config"] = {"scale_factor": int(told)}
     stamp |= {
         "pooling": module.pooling,
         "settings": encoder.backbone.settings(),

@@ -18,6 +18,7 @@ from ngcg_cli.encoder.checkpoint import (
     require_model,
     source_of,
 )
+from ngcg_cli.encoder.memory import Place
 from ngcg_cli.encoder.pixels import normalise, resize_images
 from ngcg_cli.encoder.precision import PrecisionChoice, settle
 from ngcg_cli.encoder.received import read_object
@@ -205,7 +206,7 @@ def open_generator(
     if (why := _MUTE.get(kind if isinstance(kind, str) else "")) is not None:
         raise ModelError(f"cannot answer: {why}", where=name, hint=_HINT)
     find_template(source.folder)  # before gigabytes are read
-    model, backbone = load_base(source, dtype, head=True)
+    model, backbone = load_base(source, dtype, Place(place, dtype), head=True)
     text = model.config.get_text_config()
     rows = model.get_input_embeddings().weight.shape[0]
     stops = _stops(source.folder, text.eos_token_id, rows)

@@ -21,6 +21,7 @@ from ngcg_cli.encoder.backbones import (
     short_name,
 )
 from ngcg_cli.encoder.hub import check_complete, fetch_snapshot, split_revision
+from ngcg_cli.encoder.memory import Place, check_room
 from ngcg_cli.encoder.received import check_depth, model_config, parse_object, read_object
 from ngcg_cli.errors import ModelError, UsageError
 
@@ -128,16 +129,20 @@ def bundled_folder(backbone: Backbone) -> Path | None:
     return folder
 
 
-def load_base(source: Source, dtype: torch.dtype, *, head: bool = False) -> tuple[Any, Backbone]:
+def load_base(
+    source: Source, dtype: torch.dtype, place: Place, *, head: bool = False
+) -> tuple[Any, Backbone]:
     """The transformers base model on the CPU.
 
     Args:
-        source: where it is.
+        source: where it lies.
         dtype: of its weights.
+        place: where it will go.
         head: with its language-model head, so that it can generate.
 
     Raises:
-        ModelError: unsupported architecture, or weights that do not match it key by key.
+        ModelError: unsupported architecture, weights that do not match it key by key, or more of
+            them than there is memory.
     """
     from transformers import AutoConfig
 
@@ -172,6 +177,8 @@ def load_base(source: Source, dtype: torch.dtype, *, head: bool = False) -> tupl
         where=where,
     )
     base = _skeleton(config, sum(map(prod, held.values())), where)
+    numbers = sum(weight.numel() for weight in base.parameters())
+    check_room(numbers, dtype, place, source.name)
     # Tied weights of a head are stored once, or twice.
     filled = None if head else _filled(base, where, dtype)
     base = filled or _load_converted(config, where, dtype, head=head)
