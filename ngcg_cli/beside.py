@@ -14,10 +14,12 @@ def check_target(path: Path) -> None:
     """See, before any work, that a file can be put at `path`.
 
     Raises:
-        UsageError: its folder is missing or cannot be written, or a folder is in its place.
+        UsageError: its folder is missing or cannot be written, or what is there is no file.
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder", hint="Name a file.")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is a pipe or device, no file", hint="Name a file.")
     folder = path.parent
     if not folder.is_dir():
         raise UsageError(f"{path}: there is no folder {folder}", hint="Make it, or name another.")

@@ -130,10 +130,13 @@ def test_a_raster_that_is_gone_leaves_its_hits_as_they_are(
     index = ("--index", tmp_path / "index")
     assert ngcg("index", moved, *index, "--model", fake_backbone, "-q").status == 0
     moved.unlink()
-    outcome = ngcg("query", "a pond", "-k", "2", "--refine", *index, "--model", fake_backbone)
-    assert outcome.status == 0
-    assert "not refined" in outcome.err
-    assert all("point" not in row for row in outcome.rows)
+    model = ("--model", fake_backbone)
+    plain = ngcg("query", "a pond", "-k", "2", *index, *model)
+    for more, told in (("--refine",), "not refined"), (("--rerank", fake_backbone), "not looked"):
+        outcome = ngcg("query", "a pond", "-k", "2", *more, *index, *model)
+        assert outcome.status == 3  # done in part
+        assert told in outcome.err
+        assert outcome.rows == plain.rows
 
 
 def test_sources_without_a_time_are_told_where_a_date_is_asked(

@@ -172,10 +172,12 @@ def test_what_was_there_stays_when_a_question_fails(tmp_path: Path) -> None:
         ("none/hits.kml", "there is no folder"),
         (".", "no suffix"),
         ("folder.csv", "is a folder"),
+        ("pipe.csv", "is a pipe or device"),
     ],
 )
 def test_no_place_for_a_file_is_said_first(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(UsageError, match=told):
         check_output(tmp_path / name if name != "." else Path("."))
 

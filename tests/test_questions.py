@@ -83,16 +83,25 @@ def test_parts_that_cancel_each_other_are_refused(encoder) -> None:
         (".5:many small boats", (0.5, "many small boats")),
         ("ratio 2:1", (1.0, "ratio 2:1")),
         (":x", (1.0, ":x")),
-        ("2:", (1.0, "2:")),
+        ("2: cranes", (2.0, "cranes")),
+        ("roofs: red", (1.0, "roofs: red")),
     ],
 )
 def test_weights_are_read(text: str, read: tuple[float, str]) -> None:
     assert weighed(text) == read
 
 
-@pytest.mark.parametrize("text", ["0:x", "99999999:x", "-2:x", "-.5:x"])
+@pytest.mark.parametrize(
+    "text", ["0:x", "99999999:x", "-2:x", "-.5:x", "1e3:x", "nan:x", "٢:x", "1_0:x"]
+)
 def test_a_weight_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="weight"):
+        weighed(text)
+
+
+@pytest.mark.parametrize("text", ["2:", "x:", "2:  "])
+def test_a_colon_with_nothing_after_it_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="says nothing after its colon"):
         weighed(text)
 
 

@@ -33,10 +33,12 @@ class Asker:
 
     Args:
         generator: the model.
+        unread: gets the sources of which something could not be read.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, unread: set[str] | None = None) -> None:
         self._generator = generator
+        self._unread = unread
         self._chances: dict[tuple[Key, str], float] = {}
         self._reasons: dict[tuple[Key, str], str] = {}
 
@@ -106,7 +108,7 @@ class Asker:
         if cost is None:
             cost = Cost(f"{self._generator.name} {what} {len(new):,} tiles", len(new))
         todo = list(new.items())
-        with Rasters("not looked at again") as rasters:
+        with Rasters("not looked at again", self._unread) as rasters:
             for start in range(0, len(todo), _BATCH):
                 batch = todo[start : start + _BATCH]
                 read = [

@@ -26,21 +26,24 @@ class Rasters(KeptOpen):
 
     Args:
         why: what is not done where a raster cannot be read, for messages: "not refined".
+        unread: gets the sources of which something could not be read.
     """
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, unread: set[str] | None = None) -> None:
         super().__init__(most=_MOST_OPEN)
         self._why = why
-        self._unreadable: set[str] = set()
+        self._unread = set() if unread is None else unread
+        self._unopened: set[str] = set()
 
     def of(self, hit: Hit) -> Raster | None:
         """The open raster of a hit; None, and told once, where it cannot be opened."""
-        if hit.source in self._unreadable:
+        if hit.source in self._unopened:
             return None
         try:
             return self.raster(hit.source)
         except RasterError as error:
-            self._unreadable.add(hit.source)
+            self._unopened.add(hit.source)
+            self._unread.add(hit.source)
             logger.warning("%s: %s", self._why, error)
             return None
 
@@ -54,5 +57,6 @@ class Rasters(KeptOpen):
         try:
             return raster.read(Window(*hit.window), max_side=max_side)[0]
         except RasterError as error:
+            self._unread.add(hit.source)
             logger.warning("%s: %s", self._why, error)
             return None

@@ -31,7 +31,9 @@ _ENOUGH_M = 100.0
 _LEAST_SIDE = 16
 
 
-def refine(hits: Sequence[Hit], question: Vectors, encoder: Encoder) -> list[Hit]:
+def refine(
+    hits: Sequence[Hit], question: Vectors, encoder: Encoder, unread: set[str] | None = None
+) -> list[Hit]:
     """Hits with a point, a smaller footprint and a new order.
 
     Of each hit's tile 25 windows of half its side are embedded. Laid over each other, their scores
@@ -43,11 +45,12 @@ def refine(hits: Sequence[Hit], question: Vectors, encoder: Encoder) -> list[Hit
         hits: of one question.
         question: (dim,) its unit vector.
         encoder: the index's model.
+        unread: gets the sources of which something could not be read.
 
     Returns:
         The hits, best first by the mean of the tile's cosine and that of its best three windows.
     """
-    with Rasters("not refined") as rasters:
+    with Rasters("not refined", unread) as rasters:
         refined = [_refined(hit, question, encoder, rasters) for hit in hits]
     order = sorted(refined, key=lambda hit: -hit.score)
     return [replace(hit, rank=rank) for rank, hit in enumerate(order, 1)]

@@ -29,10 +29,12 @@ class Reranker:
 
     Args:
         encoder: the model that looks again.
+        unread: gets the sources of which something could not be read.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, unread: set[str] | None = None) -> None:
         self.encoder = encoder
+        self._unread = unread
         self._seen: dict[Key, Vectors] = {}
 
     def order(self, found: Sequence[Sequence[Hit]], questions: Vectors) -> list[list[Hit]]:
@@ -57,7 +59,7 @@ class Reranker:
 
     def _look(self, hits: Sequence[Hit]) -> None:
         cost = Cost(f"{self.encoder.name} looks at {len(hits):,} tiles again", len(hits))
-        with Rasters("not looked at again") as rasters:
+        with Rasters("not looked at again", self._unread) as rasters:
             for start in range(0, len(hits), _BATCH):
                 batch = hits[start : start + _BATCH]
                 read = [

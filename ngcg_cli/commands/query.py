@@ -213,6 +213,6 @@ def query(
     else:
         answers = finder.answer([Question(parts)])
     delivery.deliver(answers, sys.stdout)
-    unread = delivery.unreadable or (lines is not None and lines.unreadable)
+    unread = delivery.unreadable or finder.unread or (lines is not None and lines.unreadable)
     if unread or finder.index.damaged():
         raise typer.Exit(3)

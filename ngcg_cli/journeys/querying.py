@@ -56,6 +56,9 @@ class Finder:
             `refine`, `rerank` (a model's name or path) with its `depth` and `rerank_by` (`vectors`
             or `yes`), and `explain` (a model). The methods take them too, for their own queries.
 
+    Attributes:
+        unread: sources whose hits could not be looked at again, by `refine`, `rerank`, `explain`.
+
     Raises:
         TileIndexError: there is no index, or it was made with another model.
     """
@@ -75,6 +78,7 @@ class Finder:
         self._asked = asked
         self._told_of_nothing = self._told_of_undated = False
         self._rerankers: dict[str, Reranker] = {}
+        self.unread: set[str] = set()
         self._askers: dict[str, Asker] = {}
         refuse_other_name(model, self.index)
         trust.allow_servers(index)
@@ -146,7 +150,7 @@ class Finder:
             from ngcg_cli.encoder.generator import open_generator
 
             logger.info("loading %s", model, extra={"wait": True})
-            self._askers[model] = Asker(open_generator(model, self._device))
+            self._askers[model] = Asker(open_generator(model, self._device), self.unread)
         return self._askers[model]
 
     def _reranked(
@@ -165,7 +169,7 @@ class Finder:
         if model not in self._rerankers:
             from ngcg_cli.answers.rerank import Reranker
 
-            self._rerankers[model] = Reranker(load_model(model, self._device))
+            self._rerankers[model] = Reranker(load_model(model, self._device), self.unread)
         reranker = self._rerankers[model]
         return reranker.order(found, vectors(questions, reranker.encoder, None))
 
@@ -204,5 +208,5 @@ class Finder:
         if refine and hits:
             from ngcg_cli.answers.refine import refine as look_again
 
-            hits = look_again(hits, vector, self._encoder)
+            hits = look_again(hits, vector, self._encoder, self.unread)
         return [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Point: TypeAlias = tuple[float, float]
 
-_WEIGHED = re.compile(r"(-?\d*\.?\d+):(?=\S)(.+)", re.DOTALL)
+_BEFORE_COLON = re.compile(r"([^\s:]+):(.*)", re.DOTALL)
+_PLAIN_NUMBER = re.compile(r"-?[0-9]*\.?[0-9]+", re.ASCII)
 # Nobody describes a place so: a picture is meant, and its path is wrong.
 _PICTURE = re.compile(r"\S+\.(?:png|jpe?g|tiff?|webp|bmp|gif|jp2)", re.IGNORECASE)
 # A sum shorter than this has no direction to speak of: its parts cancel each other.
@@ -94,15 +95,32 @@ def weighed(text: str) -> tuple[float, str]:
     """Reads "2:cranes" as (2.0, "cranes"); without a number and colon the weight is 1.
 
     Raises:
-        UsageError: the weight is 0, or too large to mean anything.
+        UsageError: the weight is 0, or too large to mean anything, or written otherwise than as 2
+            or 0.5; or nothing stands after the colon.
     """
-    match = _WEIGHED.fullmatch(text)
+    match = _BEFORE_COLON.fullmatch(text)
     if match is None:
         return 1.0, text
-    weight = float(match[1])
+    before, what = match[1], match[2].strip()
+    if not what:
+        raise UsageError(f"{text!r} says nothing after its colon", hint="Such as 2:cranes.")
+    if not _is_number(before):
+        return 1.0, text
+    if not _PLAIN_NUMBER.fullmatch(before):
+        raise UsageError(f"{text!r}: the weight {before} is no plain number such as 2 or 0.5")
+    weight = float(before)
     if not 0 < weight <= _MAX_WEIGHT:
-        raise UsageError(f"{text!r}: the weight {match[1]} is not above 0 and at most 1000000")
-    return weight, match[2].strip()
+        raise UsageError(f"{text!r}: the weight {before} is not above 0 and at most 1000000")
+    return weight, what
+
+
+def _is_number(text: str) -> bool:
+    """Whether it reads as a number in any way: also 1e3, nan, 1_000 and the digits of others."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def content_part(text: str, sign: int = 1) -> Part:
