@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ngcg_cli.api import Places, evaluate, open, to_geopandas, train
     from ngcg_cli.encoder.loading import open_encoder as load_encoder
     from ngcg_cli.errors import NgcgError
+    from ngcg_cli.journeys.captioning import caption
     from ngcg_cli.journeys.indexing import IndexReport
     from ngcg_cli.journeys.indexing import index_sources as index
     from ngcg_cli.search.hits import Hit
@@ -32,6 +33,7 @@ _HOMES = {
     "open": ("ngcg_cli.api", "open"),
     "to_geopandas": ("ngcg_cli.api", "to_geopandas"),
     "load_encoder": ("ngcg_cli.encoder.loading", "open_encoder"),
+    "caption": ("ngcg_cli.journeys.captioning", "caption"),
     "train": ("ngcg_cli.api", "train"),
     "evaluate": ("ngcg_cli.api", "evaluate"),
     "Places": ("ngcg_cli.api", "Places"),
@@ -46,6 +48,7 @@ __all__ = [
     "NgcgError",
     "Places",
     "__version__",
+    "caption",
     "evaluate",
     "index",
     "load_encoder",

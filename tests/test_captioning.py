@@ -18,6 +18,7 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_tiles_of_a_raster_get_captions_that_train_takes(
     ngcg: Ngcg, town: Path, talker: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:

@@ -176,6 +176,37 @@ def test_with_the_adapter_off_a_checkpoint_says_what_its_base_says(
     assert base.answers(shown, QUESTIONS, 12) != trained.answers(shown, QUESTIONS, 12)
 
 
+def test_from_the_cache_of_the_hub_without_a_network(
+    talkers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """InternVL, whose chat is a file of its own: by id, and under an adapter that names the id."""
+    import huggingface_hub.constants as constants
+
+    from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+    from ngcg_cli.encoder.lora import add_lora
+
+    commit = "0123456789" * 4
+    cache = tmp_path / "models--some-org--some-model"
+    shutil.copytree(talkers["internvl"], cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    encoder = load_encoder("some-org/some-model", "cpu", trainable=True)
+    add_lora(encoder.module)
+    run = save_checkpoint(encoder, tmp_path / "run")
+    folder = open_generator(talkers["internvl"], "cpu")
+    shown = images(folder)
+    due = folder.answers(shown, QUESTIONS, 4)
+    assert open_generator("some-org/some-model", "cpu").answers(shown, QUESTIONS, 4) == due
+    assert open_generator(run, "cpu").answers(shown, QUESTIONS, 4) == due
+    other = json.loads((run / "ngcg.json").read_text())
+    other["base"]["weights"] = "0" * 64
+    (run / "ngcg.json").write_text(json.dumps(other))
+    with pytest.raises(ModelError, match="whose weights are others now"):
+        open_generator(run, "cpu")
+
+
 def test_a_question_cannot_speak_for_the_chat(talker: Path) -> None:
     generator = open_generator(talker, "cpu")
     shown = images(generator, 1)

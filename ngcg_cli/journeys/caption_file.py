@@ -131,7 +131,7 @@ class CaptionFile:
         from PIL import Image
 
         for name, pixels, _ in kept:
-            with beside(self.folder / name) as fresh:
+            with beside(self.folder / name, alone=True) as fresh:  # the lock is ours
                 Image.fromarray(pixels).save(fresh, "PNG")
         rows = [{"image": f"{self.folder.name}/{name}", **row} for name, _, row in kept]
         try:
