@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from samples import write_raster
 
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -57,13 +58,29 @@ def test_their_vectors_are_interchangeable(both: tuple[Encoder, Encoder]) -> Non
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
 
 
+def test_its_export_in_int8_is_close(both: tuple[Encoder, Encoder]) -> None:
+    """If it is not there: `ngcg export tiny --out ngcg_cli/models/tiny --precision int8`."""
+    exact, small = both[1], open_encoder("tiny", "cpu", precision="int8")
+    assert (small.engine.kind, small.precision) == ("onnx", "int8")
+    assert small.fingerprint == exact.fingerprint
+    town = [json.loads(line) for line in (ROOT / "examples/town/region.jsonl").open()]
+    texts = [row["captions"][0] for row in town[:40]]
+    with Image.open(ROOT / "docs/images/hits.png") as opened:
+        sheet = np.asarray(opened.convert("RGB"))
+    images = [sheet[:200, left : left + 200] for left in range(0, sheet.shape[1] - 200, 250)]
+    assert len(images) > 3
+    for ours, theirs, least in (
+        (exact.encode_texts(texts), small.encode_texts(texts), 0.99),
+        (exact.encode_images(images), small.encode_images(images), 0.95),
+    ):
+        assert least < (ours * theirs).sum(1).min() < 0.9999
+
+
 @pytest.mark.slow
 def test_commands_with_the_bundled_model_import_no_torch(tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", 1)
     write_raster(tmp_path / "b.tif", 2, west=590_000.0)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    from PIL import Image
-
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     rows = [{"image": "photo.png", "captions": ["a pond"]}]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

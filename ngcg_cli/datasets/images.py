@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -39,7 +40,17 @@ def read_image(path: Path) -> np.ndarray:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError("a folder, pipe or device, not a file", where=path)
-        with Image.open(path) as opened:
+    except FileNotFoundError:
+        raise DataError("image not found", where=path) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"broken image: {error}", where=path) from None
+    return decode(path, path)
+
+
+def decode(file: Path | IO[bytes], where: Path) -> np.ndarray:
+    """As `read_image`, of an open file too; `where` is what a DataError names."""
+    try:
+        with Image.open(file) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
                 deep = np.asarray(image).astype(np.float64)
@@ -50,19 +61,17 @@ def read_image(path: Path) -> np.ndarray:
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image)
             return np.array(image.convert("RGB"))
-    except FileNotFoundError:
-        raise DataError("image not found", where=path) from None
     except UnidentifiedImageError:
-        raise DataError("not an image that Pillow can read", where=path) from None
+        raise DataError("not an image that Pillow can read", where=where) from None
     except Image.DecompressionBombError as error:
         raise DataError(
             f"more pixels than are safe to decode ({error})",
-            where=path,
+            where=where,
             hint="Cut it into tiles first: `ngcg index` reads rasters of any size",
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow's decoders raise all of these for damaged files.
-        raise DataError(f"broken image: {error}", where=path) from None
+        raise DataError(f"broken image: {error}", where=where) from None
 
 
 def _zero_is_white(image: Image.Image) -> bool:

@@ -136,8 +136,8 @@ def dtype_of(precision: Precision) -> torch.dtype:
     """The torch type of a precision; UsageError for one that torch does not compute in."""
     if precision not in _DTYPES:
         raise UsageError(
-            f"precision {precision} is not available for this model",
-            hint="Use --precision float32 or bfloat16.",
+            f"in precision {precision} only an export runs, on a CPU, and this model has none",
+            hint="Make one: ngcg export MODEL --out DIR --precision int8",
         )
     return _DTYPES[precision]
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,10 @@ import torch
 
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
-from ngcg_cli.encoder.graphs import OPSET, write_graphs
+from ngcg_cli.encoder.graphs import GRAPHS, INT8, OPSET, write_graphs
 from ngcg_cli.encoder.loading import open_encoder
+from ngcg_cli.encoder.precision import Precision
+from ngcg_cli.encoder.quantise import drawn_images
 from ngcg_cli.encoder.stamp import POOLING, STAMP, read_stamp
 from ngcg_cli.encoder.weights import digest_weights, weight_files
 from ngcg_cli.errors import ModelError, UsageError
@@ -28,7 +31,9 @@ from ngcg_cli.errors import ModelError, UsageError
 ExportPrecision = Literal["float32", "float16", "int8"]
 
 #: Least cosine to torch's vectors with which an export counts as done.
-LEAST = {"float32": 0.999999, "float16": 0.9995, "int8": 0.9}
+LEAST = {"float32": 0.999999, "float16": 0.9995, "int8": 0.8}
+#: Least number of images to calibrate on; a quarter of them only serves to compare.
+FEWEST = 8
 _SAMPLES = [
     "a harbour",
     "many planes are parked next to a long building in an airport",
@@ -61,21 +66,29 @@ class ExportReport:
         return asdict(self)
 
 
-def export(model: str, out: Path, precision: ExportPrecision = "float32") -> ExportReport:
+def export(
+    model: str,
+    out: Path,
+    precision: ExportPrecision = "float32",
+    calibration: Sequence[np.ndarray] | None = None,
+) -> ExportReport:
     """Write `model` to `out` as it runs without torch.
 
     Args:
         model: as `--model` takes it; an adapter is merged.
         out: a folder that is not there yet or is empty; or the model's own, which must be a full
             checkpoint: then only the graphs are written, beside the weights that are there.
-        precision: of the stored weights; float16 halves the files and computes in float32.
+        precision: of the stored weights; float16 halves the files and computes in float32. int8
+            writes graphs in int8 besides those in float32, which `--precision int8` computes with.
+        calibration: (h, w, 3) uint8 images, at least 8. The ranges of int8 are measured on three
+            quarters of them, and it is compared with torch on the others. By default drawn ones.
 
     Raises:
         ModelError: the model cannot be loaded; or what was written does not agree with torch.
         UsageError: `out` holds something else; or a model of this class cannot be exported.
     """
-    if precision == "int8":
-        raise UsageError("precision int8 is not exported yet", hint="Use float32 or float16.")
+    if calibration is not None and precision != "int8":
+        raise UsageError("images to calibrate on are for --precision int8 only")
     encoder = load_encoder(model, "cpu", precision="float32")
     if encoder.backbone.model_type == "qwen3_vl":
         raise UsageError(
@@ -88,15 +101,20 @@ def export(model: str, out: Path, precision: ExportPrecision = "float32") -> Exp
         raise UsageError(
             "is there already", where=str(out), hint="Give --out a folder that is not there yet."
         )
+    if calibration is None:
+        calibration = drawn_images(encoder.image_size, count=48 if precision == "int8" else FEWEST)
+    if len(calibration) < FEWEST:
+        raise UsageError(f"{len(calibration)} images to calibrate on, at least {FEWEST} are due")
+    images = [encoder.resized(image) for image in calibration]
     if own:
-        return _add(encoder, encoder, out, precision)
+        return _add(encoder, encoder, out, precision, images)
     fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         save_checkpoint(
             encoder, fresh, dtype=torch.float16 if precision == "float16" else torch.float32
         )
         stored = load_encoder(fresh, "cpu", precision="float32")
-        report = _add(encoder, stored, fresh, precision)
+        report = _add(encoder, stored, fresh, precision, images)
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh.replace(out)
     finally:
@@ -104,10 +122,17 @@ def export(model: str, out: Path, precision: ExportPrecision = "float32") -> Exp
     return ExportReport(**{**asdict(report), "out": os.fspath(out)})
 
 
-def _add(encoder: Encoder, stored: Encoder, folder: Path, precision: str) -> ExportReport:
+def _add(
+    encoder: Encoder,
+    stored: Encoder,
+    folder: Path,
+    precision: ExportPrecision,
+    images: Sequence[np.ndarray],
+) -> ExportReport:
     """The graphs of `stored`, loaded from `folder`, beside its weights; compared with `encoder`."""
-    names = {"text": "text.onnx", "image": "image.onnx"}
-    write_graphs(stored, folder, names)
+    held = images[::4]
+    measured = [image for number, image in enumerate(images) if number % 4]
+    write_graphs(stored, folder, measured if precision == "int8" else None)
     learned = [folder / POOLING] if encoder.engine.pooling == "query" else []
     stamp = read_stamp(folder / STAMP)
     stamp["pooling"] = encoder.engine.pooling
@@ -121,30 +146,37 @@ def _add(encoder: Encoder, stored: Encoder, folder: Path, precision: str) -> Exp
         "weights": digest_weights(weight_files(folder) + learned),
         "stands_for": encoder.weights_digest,
         "graphs": {
-            "float32": {
-                side: {
-                    "name": name,
-                    "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-                }
-                for side, name in names.items()
-            }
+            kind: {side: _file(folder / name) for side, name in names.items()}
+            for kind, names in GRAPHS.items()
+            if kind in ("float32", precision)
         },
     }
+    if precision == "int8":
+        weights = {"name": INT8, "sha256": digest_weights([folder / INT8])}
+        stamp["export"]["graphs"]["int8"]["weights"] = weights
     text = json.dumps(stamp, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / STAMP).write_text(text + "\n", "utf-8")
-    return compare(encoder, folder, precision)
+    if precision == "int8":
+        compare(encoder, folder, "float32", held)
+    return compare(encoder, folder, precision, held)
 
 
-def compare(encoder: Encoder, folder: Path, precision: str) -> ExportReport:
-    """How an export's vectors compare with those of `encoder`, in torch.
+def _file(path: Path) -> dict[str, str]:
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def compare(
+    encoder: Encoder, folder: Path, precision: ExportPrecision, images: Sequence[np.ndarray]
+) -> ExportReport:
+    """How an export's vectors of samples and `images` compare with those of `encoder`, in torch.
 
     Raises:
         ModelError: not well enough.
     """
-    exported = open_encoder(folder, "cpu", engine="onnx")
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (3, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    images = [*coarse, np.full((64, 48, 3), 128, np.uint8)]
+    computed: Precision = "int8" if precision == "int8" else "float32"
+    exported = open_encoder(folder, "cpu", engine="onnx", precision=computed)
+    # One of another shape, and one without any contrast.
+    images = [*images, images[0][::2, ::3], np.full((64, 48, 3), 128, np.uint8)]
     pairs = [
         (encoder.encode_texts(_SAMPLES), exported.encode_texts(_SAMPLES)),
         (encoder.encode_images(images), exported.encode_images(images)),

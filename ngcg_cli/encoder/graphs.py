@@ -7,13 +7,14 @@ import json
 import logging
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save
 from torch import Tensor, nn
 
 from ngcg_cli.encoder.encoder import Encoder
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     import onnx_ir
 
 OPSET = 20
+#: File names of the graphs, by precision and side.
+GRAPHS = {
+    "float32": {"text": "text.onnx", "image": "image.onnx"},
+    "int8": {"text": "text.int8.onnx", "image": "image.int8.onnx"},
+}
+#: What the graphs in int8 point into besides.
+INT8 = "int8.safetensors"
+_KINDS = {"F32": np.float32, "F16": np.float16, "I8": np.int8}
 #: Constants up to so many bytes stay in the graph: tables of positions, norms, biases.
 _SMALL = 8192
 
@@ -60,18 +69,20 @@ class _Images(nn.Module):
         return self.module.embed_images(pixels)
 
 
-def write_graphs(encoder: Encoder, folder: Path, names: dict[str, str]) -> None:
+def write_graphs(
+    encoder: Encoder, folder: Path, calibration: Sequence[np.ndarray] | None = None
+) -> None:
     """Write the graphs of `encoder` into the model directory that it was loaded from.
 
     Args:
         encoder: in torch, on the CPU, in float32, loaded from `folder`.
         folder: its `model.safetensors` (and `pooling.safetensors`) are what the graphs point into.
-        names: file names of the graphs of `text` and `image`.
+        calibration: (S, S, 3) uint8 images for graphs in int8 besides, and their weights; none
+            writes no such graphs and removes those that are there.
 
     Raises:
         NgcgError: what exports is not installed.
     """
-    stored = _Stored(folder)
     side = encoder.image_size
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     ids, mask = encoder.tokens(["boats in a harbour", "a pond beside many trees and two houses"])
@@ -85,12 +96,35 @@ def write_graphs(encoder: Encoder, folder: Path, names: dict[str, str]) -> None:
         {"images": torch.zeros(2, side, side, 3, dtype=torch.uint8)},
         {"images": {0: batch}},
     )
+    for name in (*GRAPHS["int8"].values(), INT8):
+        (folder / name).unlink(missing_ok=True)
+    graphs = {"float32": {"text": text, "image": image}}
+    if calibration is not None:
+        from ngcg_cli.encoder.quantise import quantise
+
+        graphs["int8"] = {"text": quantise(text), "image": quantise(image, calibration)}
+        _write_int8(graphs["int8"].values(), folder / INT8)
     import onnx_ir
 
-    for kind, model in (("text", text), ("image", image)):
-        stored.replace_in(model)
-        _anonymise(model)
-        onnx_ir.save(model, folder / names[kind])
+    stored = _Stored(folder)
+    for precision, sides in graphs.items():
+        for kind, model in sides.items():
+            stored.replace_in(model)
+            _anonymise(model)
+            onnx_ir.save(model, folder / GRAPHS[precision][kind])
+
+
+def _write_int8(models: Iterable[onnx_ir.Model], path: Path) -> None:
+    """The large int8 constants of graphs in one file; what they share is there once."""
+    tensors = {
+        _digest(value.const_value.numpy()): value.const_value.numpy()
+        for model in models
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+        and value.const_value.dtype.name == "INT8"
+        and value.const_value.nbytes > _SMALL
+    }
+    path.write_bytes(save(tensors))
 
 
 def _trace(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> onnx_ir.Model:
@@ -137,10 +171,10 @@ class _Stored:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        #: Digest of float32 values to (file, offset, length, dtype, shape, whether transposed).
+        #: Digest of values to (file, offset, length, dtype, shape, whether transposed).
         self._found: dict[str, tuple[str, int, int, str, tuple[int, ...], bool]] = {}
-        learned = folder / POOLING
-        for path in [*weight_files(folder), *([learned] if learned.is_file() else [])]:
+        more = [folder / name for name in (POOLING, INT8)]
+        for path in [*weight_files(folder), *(path for path in more if path.is_file())]:
             self._read(path)
 
     def _read(self, path: Path) -> None:
@@ -149,11 +183,11 @@ class _Stored:
             header = json.loads(file.read(size))
             header.pop("__metadata__", None)
             for name, facts in header.items():
-                if facts["dtype"] not in ("F32", "F16"):
+                kind = _KINDS.get(facts["dtype"])
+                if kind is None:
                     continue
                 begin, end = facts["data_offsets"]
                 file.seek(8 + size + begin)
-                kind = np.float32 if facts["dtype"] == "F32" else np.float16
                 values = np.frombuffer(file.read(end - begin), kind).reshape(facts["shape"])
                 self._add(path.name, 8 + size + begin, values)
                 if name.endswith("in_proj_weight"):  # attention's three, which a graph holds apart
@@ -163,7 +197,7 @@ class _Stored:
                         self._add(path.name, offset, values[part * third : (part + 1) * third])
 
     def _add(self, file: str, offset: int, values: np.ndarray) -> None:
-        if values.size * 4 <= _SMALL:
+        if values.size * (1 if values.dtype == np.int8 else 4) <= _SMALL:
             return
         place = file, offset, values.nbytes, values.dtype.name, values.shape
         if values.ndim == 2:
@@ -178,13 +212,17 @@ class _Stored:
         first = graph[0]
         for name, value in list(graph.initializers.items()):
             tensor = value.const_value
-            if tensor is None or tensor.nbytes <= _SMALL or tensor.dtype.name != "FLOAT":
+            if (
+                tensor is None
+                or tensor.nbytes <= _SMALL
+                or tensor.dtype.name not in ("FLOAT", "INT8")
+            ):
                 continue
             found = self._found.get(_digest(tensor.numpy()))
             if found is None:
                 continue
             file, offset, length, kind, shape, transposed = found
-            dtype = onnx_ir.DataType.FLOAT if kind == "float32" else onnx_ir.DataType.FLOAT16
+            dtype = onnx_ir.DataType.from_numpy(np.dtype(kind))
             stored = onnx_ir.ExternalTensor(
                 file, offset, length, dtype, shape=onnx_ir.Shape(shape), name=f"{name}.stored",
                 base_dir=self.folder,
@@ -196,7 +234,7 @@ class _Stored:
                 const_value=stored,
             )
             made, nodes = held, []
-            if kind != "float32":
+            if kind == "float16":
                 to = onnx_ir.AttrInt64("to", onnx_ir.DataType.FLOAT)
                 nodes.append(onnx_ir.Node("", "Cast", [made], [to], num_outputs=1))
                 made = nodes[-1].outputs[0]
@@ -213,8 +251,12 @@ class _Stored:
 
 
 def _digest(values: np.ndarray) -> str:
-    exact = np.ascontiguousarray(values, np.float32)
-    return hashlib.sha256(str(values.shape).encode() + exact.tobytes()).hexdigest()
+    """Of values in float32, in whatever kind of floats they are stored, or in int8."""
+    kind = np.int8 if values.dtype == np.int8 else np.float32
+    exact = np.ascontiguousarray(values, kind)
+    digest = hashlib.sha256(f"{kind.__name__} {values.shape}".encode())
+    digest.update(exact)
+    return digest.hexdigest()
 
 
 def _anonymise(model: onnx_ir.Model) -> None:

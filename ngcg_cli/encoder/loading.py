@@ -91,7 +91,7 @@ def _exported(name: str, device: str, precision: PrecisionChoice) -> Encoder | N
     stamp = read_stamp(folder / STAMP)
     if not isinstance(stamp.get("export"), dict):
         return None
-    if device == "auto" and _has_cuda():
+    if device == "auto" and precision != "int8" and _has_cuda():
         return None
     return _open(name, folder, backbone, stamp, "float32" if precision == "auto" else precision)
 
@@ -104,8 +104,8 @@ def _open(
         if precision not in facts["graphs"]:
             return None
         files = {
-            side: (Path(str(file["name"])).name, str(file["sha256"]))
-            for side, file in facts["graphs"][precision].items()
+            part: (Path(str(file["name"])).name, str(file["sha256"]))
+            for part, file in facts["graphs"][precision].items()
         }
         graphs = Graphs(folder, files, precision, int(facts["dim"]), stamp["pooling"])
         eos, rows, weights = int(facts["eos"]), int(facts["rows"]), str(facts["weights"])

@@ -19,6 +19,7 @@ import numpy as np
 from ngcg_cli.encoder.backbones import Backbone
 from ngcg_cli.encoder.engine import cpu_threads
 from ngcg_cli.encoder.received import read_bounded
+from ngcg_cli.encoder.weights import digest_weights
 from ngcg_cli.errors import ModelError
 
 Side = Literal["text", "image"]
@@ -34,7 +35,8 @@ class Graphs:
 
     Attributes:
         folder: the model directory.
-        files: for `text` and `image` the graph's file name and its hex SHA-256.
+        files: for `text` and `image` the graph's file name and its hex SHA-256; in int8 also
+            `weights`, the file that both point into, and its digest (`digest_weights`).
         precision: what the graphs compute in.
         dim: width of the vectors.
         pooling: see `EncoderModule`; it is part of the graphs.
@@ -54,15 +56,22 @@ class Graphs:
         """
         name, digest = self.files[side]
         path = self.folder / name
-        if hashlib.sha256(read_bounded(path, _GRAPH)).hexdigest() != digest:
-            raise ModelError(
-                "the exported graph is damaged", where=path, hint="Export the model again."
-            )
-        return path
+        whole = hashlib.sha256(read_bounded(path, _GRAPH)).hexdigest() == digest
+        if whole and "weights" in self.files:
+            name, digest = self.files["weights"]
+            path = self.folder / name
+            whole = digest_weights([path]) == digest
+        if not whole:
+            raise ModelError("the export is damaged", where=path, hint="Export the model again.")
+        return self.folder / self.files[side][0]
 
 
 class OnnxEngine:
-    """Both graphs of an export; each is loaded when it is first needed. See `Engine`."""
+    """Both graphs of an export; each is loaded when it is first needed. See `Engine`.
+
+    In int8 every input goes through alone: matrix products find their scale in all that they are
+    given, and a vector must not depend on what it was embedded with.
+    """
 
     kind = "onnx"
     place = "cpu"
@@ -89,14 +98,23 @@ class OnnxEngine:
 
     def texts(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """(B, L) int64 token ids and mask, real ones in front, to (B, dim) unit vectors."""
-        return self._run("text", {"input_ids": ids, "attention_mask": mask})
+        if self.precision != "int8":
+            return self._run("text", {"input_ids": ids, "attention_mask": mask})
+        parts = []
+        for row, length in enumerate(mask.sum(axis=1).tolist()):
+            alone = np.s_[row : row + 1, :length]
+            parts.append(
+                self._run("text", {"input_ids": ids[alone], "attention_mask": mask[alone]})
+            )
+        return np.concatenate(parts)
 
     def images(self, images: np.ndarray, backbone: Backbone) -> np.ndarray:
         """(B, S, S, 3) uint8 of the model's size to (B, dim) float32 unit vectors.
 
         Mean and standard deviation are part of the graph.
         """
-        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+        size = 1 if self.precision == "int8" else CHUNK
+        chunks = [images[start : start + size] for start in range(0, len(images), size)]
         return np.concatenate([self._run("image", {"images": chunk}) for chunk in chunks])
 
     def digest(self) -> str:

@@ -312,9 +312,13 @@ def weight_files(folder: Path) -> list[Path]:
     """
     found = sorted(folder.glob("model*.safetensors"))
     for path in found:
-        if not path.is_file():
-            raise ModelError("no regular file", where=path)
+        _require_regular(path)
     return found
+
+
+def _require_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise ModelError("no regular file", where=path)
 
 
 def _held(folder: Path) -> dict[str, list[int]]:
@@ -356,6 +360,7 @@ def digest_weights(paths: list[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
+        _require_regular(path)
         try:
             with path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
