@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 from samples import write_raster
 
@@ -65,9 +66,9 @@ def test_its_export_in_int8_is_close(both: tuple[Encoder, Encoder]) -> None:
     assert small.fingerprint == exact.fingerprint
     town = [json.loads(line) for line in (ROOT / "examples/town/region.jsonl").open()]
     texts = [row["captions"][0] for row in town[:40]]
-    with Image.open(ROOT / "docs/images/hits.png") as opened:
-        sheet = np.asarray(opened.convert("RGB"))
-    images = [sheet[:200, left : left + 200] for left in range(0, sheet.shape[1] - 200, 250)]
+    with rasterio.open(ROOT / "examples/town/region.tif") as region:
+        pixels = np.moveaxis(region.read((1, 2, 3)), 0, -1)
+    images = [pixels[at : at + 200, at : at + 200] for at in range(0, len(pixels) - 200, 150)]
     assert len(images) > 3
     for ours, theirs, least in (
         (exact.encode_texts(texts), small.encode_texts(texts), 0.99),
