@@ -3,7 +3,7 @@
     python tests/bench/precision.py [--model tiny] [--images DIR_OR_TAR] [--captions FILE.jsonl]
 
 The same 64 images (drawn ones by default) and 64 sentences go through each way in turn, five
-rounds; the median counts. float32 and int8 run in ONNX Runtime, bfloat16 in torch, each on one thread.
+rounds; the median counts. float32 and int8 run in ONNX Runtime, bfloat16 in torch, on one thread.
 Prints one JSON object. Recalls are `ngcg eval --precision`'s.
 """
 
