@@ -162,7 +162,7 @@ def caption(
 def _style(word: str) -> CaptionStyle:
     if word not in STYLES:
         raise UsageError(f"--style {word!r} is none of {', '.join(STYLES)}")
-    return cast("CaptionStyle", word)
+    return word
 
 
 def _of_index(name: str, report: CaptionReport) -> list[Tile]:
