@@ -14,6 +14,7 @@ import rasterio
 from samples import Ngcg
 from small_models import write_siglip
 
+from ngcg_cli.answers import cost
 from ngcg_cli.answers.asking import first_sentence
 from ngcg_cli.answers.captions import Filter, tidy
 
@@ -131,6 +132,19 @@ def test_hits_whose_raster_is_gone_come_last_and_unexplained(
     assert names == ["kept.tif"] * 16 + ["moved.tif"] * 16
     assert [bool(row["explanation"]) for row in outcome.rows[16:]] == [False] * 16
     assert "not looked at again" in outcome.err
+
+
+def test_the_time_left_is_told_once_and_only_if_it_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told = [0.0], []
+    monkeypatch.setattr(cost.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(cost.logger, "info", lambda line, *values: told.append(line % values))
+    for total in (90, 20):
+        work = cost.Cost(f"{total} tiles", total)
+        for _ in range(2):
+            clock[0] += 4
+            work.done(8)
+    assert told == ["90 tiles", "0.5 s each, about 41 s left", "20 tiles"]
+    assert [cost.duration(s) for s in (40, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]
 
 
 def test_captions_that_teach_nothing_are_left_out() -> None:

@@ -95,6 +95,12 @@ def caption(
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size", metavar="N", min=1, help="Tiles that the model is shown at once."
+        ),
+    ] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Write captions of tiles, as rows that `ngcg train` takes.
@@ -130,6 +136,7 @@ def caption(
             fetch=fetch,
             device=device,
             precision=precision,
+            batch_size=batch_size,
             progress=progress,
         )
     if as_json:

@@ -19,7 +19,7 @@ from ngcg_cli.errors import ModelError
 _BYTES = 1 << 17
 #: Characters of what it makes of one short question.
 _LONGEST = 1 << 15
-_SECONDS = 30
+_SECONDS = 60
 #: Stands for the question while the template is rendered.
 _MARK = "QUESTION-7f3c9a"
 #: Marks what a training loss counts; says nothing to who asks.

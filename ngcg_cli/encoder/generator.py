@@ -40,7 +40,7 @@ _MUTE = {
     "internvl_conv": "it was made to embed, and has no words",
 }
 _HINT = "Take one that converses, such as smolvlm-500m or internvl3.5-1b."
-#: Pictures that go through the model together.
+#: Pictures that go through the model together, unless told.
 BATCH = 8
 _LONGEST_QUESTION = 2000
 
@@ -55,6 +55,9 @@ class Generator:
         chat: what its chat template puts around a question.
         name: what messages call it.
         stops: token ids that end an answer.
+
+    Attributes:
+        batch: pictures that go through the model together.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Generator:
 
         self.name = name
         self.image_size = backbone.image_size
+        self.batch = BATCH
         self._model, self._tokenizer, self._backbone = model, tokenizer, backbone
         self._chat, self._stops = chat, stops
         # What a model's folder says of sampling does not count: equal questions, equal answers.
@@ -87,7 +91,7 @@ class Generator:
             max_tokens: after which an answer is cut.
         """
         said = []
-        for some in _batches(len(images)):
+        for some in self._batches(len(images)):
             made = self._generated(images[some], questions[some], max_tokens)
             for row in made.sequences.tolist():
                 end = next((at for at, token in enumerate(row) if token in self._stops), len(row))
@@ -105,11 +109,14 @@ class Generator:
         if not yes or not no:
             raise ModelError("its tokenizer does not tell yes from no", where=self.name)
         found = []
-        for some in _batches(len(images)):
+        for some in self._batches(len(images)):
             logits = self._generated(images[some], questions[some], 1).logits[0].float()
             sides = [logits[:, sorted(ids)].logsumexp(1) for ids in (yes, no)]
             found.append(torch.sigmoid(sides[0] - sides[1]).cpu().numpy())
         return np.concatenate(found) if found else np.empty(0, np.float32)
+
+    def _batches(self, count: int) -> list[slice]:
+        return [slice(start, start + self.batch) for start in range(0, count, self.batch)]
 
     def _spellings(self, word: str) -> set[int]:
         """The first tokens of a word, of those spellings that are one token where there are any."""
@@ -271,7 +278,3 @@ def _stops(folder: Path, own: Any, rows: int) -> list[int]:
             if isinstance(token, int) and 0 <= token < rows and token not in found:
                 found.append(token)
     return found
-
-
-def _batches(count: int) -> list[slice]:
-    return [slice(start, start + BATCH) for start in range(0, count, BATCH)]

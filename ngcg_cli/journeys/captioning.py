@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Tiles whose pictures are written, and whose rows are added, at once.
+#: Tiles that the model is shown, and whose rows are added, at once.
 BATCH = 8
 #: A picture's longer side at most, in pixels: what the largest supported models see of a tile.
 _SIDE = 512
@@ -96,6 +96,7 @@ def caption(
     fetch: bool = False,
     device: str = "auto",
     precision: PrecisionChoice = "auto",
+    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> CaptionReport:
     """Writes captions of an index's or of rasters' tiles, as rows that `train` takes.
@@ -111,6 +112,7 @@ def caption(
         tile, overlap, min_valid, drivers, asset, fetch: of rasters, see `index_sources`.
         device: where the model runs.
         precision: what it computes in.
+        batch_size: tiles that it is shown at once.
         progress: is told how far the work is.
 
     Raises:
@@ -154,7 +156,9 @@ def caption(
         report.before = len(tiles) - len(todo)
         if todo:
             least = 0.0 if cut is None else cast("float", cut["min_valid"])
-            _write(todo, file, chosen, least, (model, device, precision), report, progress)
+            _write(
+                todo, file, chosen, least, (model, device, precision), batch_size, report, progress
+            )
     report.seconds = round(time.monotonic() - began, 3)
     return report
 
@@ -221,6 +225,7 @@ def _write(
     styles: list[CaptionStyle],
     min_valid: float,
     how: tuple[str, str, PrecisionChoice],
+    batch_size: int,
     report: CaptionReport,
     progress: Progress,
 ) -> None:
@@ -229,6 +234,7 @@ def _write(
     model, device, precision = how
     logger.info("loading %s", model, extra={"wait": True})
     generator = open_generator(model, device, precision=precision)
+    generator.batch = batch_size
     done = f", {report.before:,} are done" if report.before else ""
     cost = Cost(
         f"{model} writes {', '.join(styles)} captions of {len(todo):,} tiles{done}", len(todo)
@@ -237,8 +243,8 @@ def _write(
     keep = Filter(file.captions)
     try:
         with KeptOpen(most=_MOST_OPEN) as rasters:
-            for start in range(0, len(todo), BATCH):
-                batch = todo[start : start + BATCH]
+            for start in range(0, len(todo), batch_size):
+                batch = todo[start : start + batch_size]
                 _batch(batch, generator, file, keep, styles, min_valid, rasters, report)
                 progress.at(batch[-1].source)
                 progress.advance(len(batch))
