@@ -93,7 +93,8 @@ class Trial(NamedTuple):
     @property
     def hits(self) -> Trial:
         """The hits alone."""
-        return Trial(*(part[self.rank > 0] for part in self))
+        hit = self.rank > 0
+        return Trial(self.features[hit], self.right[hit], self.rank[hit], self.present[hit])
 
 
 def nowhere() -> list[str]:

@@ -117,7 +117,8 @@ def _gallery(encoder: Encoder, file: Path, index: Store | None) -> Gallery:
         encoder, captions, EmbeddingCache(EmbeddingCache.default_folder()), lambda _: None
     )
     owner = np.repeat(np.arange(len(rows)), [len(row.captions) for row in rows])
-    asked = shows.any(axis=1)[owner]  # what no tile holds is no question of this index
+    held = np.flatnonzero(shows.any(axis=1))
+    asked = np.isin(owner, held)  # what no tile holds is no question of this index
     if not asked.any():
         raise DataError(f"none of its places lies in {index.path}", where=file)
     return Gallery(name, tiles, texts[asked], shows, owner[asked])
