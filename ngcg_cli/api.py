@@ -106,8 +106,8 @@ class Places:
         """Paths of the rasters that are in the index."""
         return [source.path for source in self._finder.index.sources()]
 
-    @overload
-    def query(
+    @overload  # a text is an iterable of texts, too: the first one counts
+    def query(  # type: ignore[overload-overlap]
         self,
         text: str,
         top: int = 10,

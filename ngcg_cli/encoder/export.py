@@ -102,7 +102,8 @@ def export(
             "is there already", where=str(out), hint="Give --out a folder that is not there yet."
         )
     if calibration is None:
-        calibration = drawn_images(encoder.image_size, count=48 if precision == "int8" else FEWEST)
+        count = 48 if precision == "int8" else FEWEST
+        calibration = list(drawn_images(encoder.image_size, count=count))
     if len(calibration) < FEWEST:
         raise UsageError(f"{len(calibration)} images to calibrate on, at least {FEWEST} are due")
     images = [encoder.resized(image) for image in calibration]

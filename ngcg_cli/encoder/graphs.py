@@ -255,7 +255,7 @@ def _digest(values: np.ndarray) -> str:
     kind = np.int8 if values.dtype == np.int8 else np.float32
     exact = np.ascontiguousarray(values, kind)
     digest = hashlib.sha256(f"{kind.__name__} {values.shape}".encode())
-    digest.update(exact)
+    digest.update(exact.data)
     return digest.hexdigest()
 
 

@@ -111,16 +111,20 @@ def fetch_snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = F
 @contextmanager
 def bars_for_terminals() -> Iterator[None]:
     """huggingface_hub draws its bars only where stderr is a terminal."""
-    from huggingface_hub import utils
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
-    if sys.stderr.isatty() or utils.are_progress_bars_disabled():
+    if sys.stderr.isatty() or are_progress_bars_disabled():
         yield
         return
-    utils.disable_progress_bars()
+    disable_progress_bars()
     try:
         yield
     finally:
-        utils.enable_progress_bars()
+        enable_progress_bars()
 
 
 def reason(error: BaseException) -> str:

@@ -154,14 +154,16 @@ def _count_from_grey(
     for first in convolutions:
         add = made.get(first.input[0])
         multiply = made.get(add.input[0]) if add is not None and add.op_type == "Add" else None
-        if multiply is None or multiply.op_type != "Mul":
+        if add is None or multiply is None or multiply.op_type != "Mul":
             continue
         scale, shift = (weights.get(node.input[1]) for node in (multiply, add))
         kernel, bias = weights[first.input[1]], weights.get((*first.input, "", "")[2])
         channels = kernel.shape[1]
         if (
-            any(part is None or part.shape != (channels, 1, 1) for part in (scale, shift))
+            scale is None
+            or shift is None
             or bias is None
+            or not scale.shape == shift.shape == (channels, 1, 1)
             or _reads(graph, multiply.output[0]) != 1
             or not _from_input(graph, made, multiply.input[0])
         ):
@@ -174,7 +176,7 @@ def _count_from_grey(
         ):
             held = next(tensor for tensor in graph.initializer if tensor.name == name)
             held.CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
-        graph.initializer.append(numpy_helper.from_array(np.float32(grey), _GREY))
+        graph.initializer.append(numpy_helper.from_array(np.array(grey, np.float32), _GREY))
         multiply.op_type, multiply.input[1] = "Sub", _GREY
         first.input[0] = multiply.output[0]
         graph.node.remove(add)

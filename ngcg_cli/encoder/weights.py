@@ -248,9 +248,10 @@ def _load_converted(config: Any, folder: Path, dtype: torch.dtype, *, head: bool
     """Through transformers, which knows older names, shards, and checkpoints with a head."""
     from transformers import AutoModel, AutoModelForImageTextToText
 
+    kind: Any = AutoModelForImageTextToText if head else AutoModel
     try:
         with _no_progress_bars():
-            base, report = (AutoModelForImageTextToText if head else AutoModel).from_pretrained(
+            base, report = kind.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype,
