@@ -283,6 +283,11 @@ def test_calibrating_on_images_and_on_places_gives_hits_a_confidence(
     missing = ngcg(*calibrate)
     assert (missing.status, missing.out) == (2, "")
     assert "its captions have no images" in missing.err
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(rows[:10]))
+    small = ngcg("calibrate", images, "--background", few, "--model", fake_backbone)
+    assert (small.status, small.out) == (1, "")
+    assert "holds 10 images, at least 20 are compared with" in small.err
     made = ngcg(*calibrate, "--index", town / "index", "--json")
     assert made.status == 0, made.err
     facts = json.loads(made.out)

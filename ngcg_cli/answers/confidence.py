@@ -34,7 +34,7 @@ FORMAT = 2
 # Where even the best hit is less likely right than this, nothing that was asked for is there.
 NOTHING_HERE = 0.1
 # A question is compared with the mean of its so many best scores on the background images.
-_BEST = 20
+BEST = 20
 _MAX_BYTES = 64 << 20
 _SMALL = 1e-6
 # What lies farther from the mean, in standard deviations, is taken to lie there: the fit saw none.
@@ -73,7 +73,7 @@ class Background:
         """
         scores = (tiles @ question).astype(np.float64)
         beside = (self.images @ question).astype(np.float64)
-        best = np.sort(beside)[-_BEST:].mean()
+        best = np.sort(beside)[-BEST:].mean()
         others = tiles @ self.texts.T
         above = (scores - others.mean(axis=1)) / (others.std(axis=1) + _SMALL)
         same = np.ones(len(scores))
@@ -155,7 +155,7 @@ class Calibration:
         if len(shapes) == 1 and shapes != {(dim,)} and images.ndim == 2:
             return None  # of the same model, whose vectors were cut to another length
         scale, coefficients = (parts[name].astype(np.float64) for name in ("scale", "coefficients"))
-        sound = shapes == {(dim,)} and len(images) >= _BEST and len(texts) > 0
+        sound = shapes == {(dim,)} and len(images) >= BEST and len(texts) > 0
         sound = sound and scale.shape == (2, FEATURES) and coefficients.shape == (TERMS,)
         if not sound or not all(np.isfinite(part).all() for part in parts.values()):
             raise ModelError("is damaged", where=path, hint="Make it anew: ngcg calibrate --help.")

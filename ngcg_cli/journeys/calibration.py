@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngcg_cli import items
-from ngcg_cli.answers.confidence import Background, Calibration, search_paths
+from ngcg_cli.answers.confidence import BEST, Background, Calibration, search_paths
 from ngcg_cli.errors import DataError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -56,15 +56,27 @@ def calibrate_model(
     from ngcg_cli.answers.calibrating import calibrate, nowhere
     from ngcg_cli.datasets import load_pairs
 
+    files = [Path(file) for file in items.paths(data)]
+    for file in files:  # before the first is embedded
+        if not file.exists():
+            raise DataError("there is no such file", where=file)
+        if index is None and not _has_images(file):
+            raise UsageError(
+                f"{file}: its captions have no images", hint="Name an index: --index DIR."
+            )
     rng = np.random.default_rng(seed)
     others = load_pairs(background)
+    if len(others) < BEST:
+        raise DataError(
+            f"holds {len(others)} images, at least {BEST} are compared with", where=background
+        )
     others = [others[row] for row in np.sort(rng.permutation(len(others))[:BACKGROUND])]
     images, texts = _embedded(encoder, others)
     owner = np.concatenate([[0], np.cumsum([len(pair.captions) for pair in others])[:-1]])
     drawn = owner + [rng.integers(len(pair.captions)) for pair in others]
     beside = Background(images, texts[drawn])
 
-    galleries = [_gallery(encoder, Path(file), index) for file in items.paths(data)]
+    galleries = [_gallery(encoder, file, index) for file in files]
     lost = encoder.encode_texts(nowhere())
     facts: dict[str, Any] = {"background": background.name}
     calibration = calibrate(galleries, lost, beside, encoder.fingerprint, facts, seed)
@@ -82,11 +94,11 @@ def calibrate_model(
 def _gallery(encoder: Encoder, file: Path, index: Store | None) -> Gallery:
     """What a data set asks, of its own images or of the index's tiles."""
     from ngcg_cli.answers.calibrating import Gallery
-    from ngcg_cli.datasets import has_images, load_pairs, load_places
+    from ngcg_cli.datasets import load_pairs, load_places
     from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions
 
     name = f"{file.parent.name}/{file.name}"
-    if file.suffix != ".jsonl" or has_images(file):
+    if index is None or _has_images(file):
         pairs = load_pairs(file)
         names = [pair.place or pair.name for pair in pairs]
         number = {one: row for row, one in enumerate(dict.fromkeys(names))}
@@ -94,8 +106,6 @@ def _gallery(encoder: Encoder, file: Path, index: Store | None) -> Gallery:
         images, texts = _embedded(encoder, pairs)
         owner = np.repeat(place, [len(pair.captions) for pair in pairs])
         return Gallery(name, images, texts, np.arange(len(number))[:, None] == place, owner)
-    if index is None:
-        raise UsageError(f"{file}: its captions have no images", hint="Name an index: --index DIR.")
     if index.tile_count > MAX_TILES:
         raise UsageError(
             f"{index.path} has {index.tile_count:,} tiles: at most {MAX_TILES:,} are compared",
@@ -122,6 +132,12 @@ def _gallery(encoder: Encoder, file: Path, index: Store | None) -> Gallery:
     if not asked.any():
         raise DataError(f"none of its places lies in {index.path}", where=file)
     return Gallery(name, tiles, texts[asked], shows, owner[asked])
+
+
+def _has_images(file: Path) -> bool:
+    from ngcg_cli.datasets import has_images
+
+    return file.suffix != ".jsonl" or has_images(file)
 
 
 def load_calibration(encoder: Encoder) -> Calibration | None:
