@@ -79,13 +79,21 @@ def smolvlm() -> Any:
     )
 
 
-def write_smolvlm(folder: Path) -> None:
-    """A model directory: SmolVLM classes, random weights, the tokenizer above."""
+def write_smolvlm(folder: Path, **vision: Any) -> None:
+    """A model directory: SmolVLM classes, random weights, the tokenizer above.
+
+    Args:
+        folder: where to.
+        vision: settings of the vision tower in place of those of `smolvlm`.
+    """
     import torch
     from transformers import SmolVLMModel
 
+    config = smolvlm()
+    for name, value in vision.items():
+        setattr(config.vision_config, name, value)
     torch.manual_seed(7)
-    SmolVLMModel(smolvlm()).save_pretrained(folder)
+    SmolVLMModel(config).save_pretrained(folder)
     write_tokenizer(folder)
 
 
@@ -176,7 +184,7 @@ def write_talker(folder: Path, family: str = "smolvlm") -> None:
     lively(AutoModelForImageTextToText.from_config(config)).save_pretrained(folder)
 
 
-def qwen(folder: Path) -> Any:
+def qwen(folder: Path, patch: int = 4) -> Any:
     """The config of a small Qwen3-VL; its tokenizer, with the tokens of its chat, is written."""
     from tokenizers import Tokenizer
     from transformers import Qwen3VLConfig
@@ -209,7 +217,7 @@ def qwen(folder: Path) -> Any:
             "hidden_size": 48,
             "intermediate_size": 96,
             "num_heads": 4,
-            "patch_size": 4,
+            "patch_size": patch,
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
             "out_hidden_size": 64,
@@ -222,12 +230,12 @@ def qwen(folder: Path) -> Any:
     )
 
 
-def write_qwen(folder: Path) -> None:
+def write_qwen(folder: Path, patch: int = 4) -> None:
     """Qwen3-VL with random weights, under the names of a published checkpoint with its head."""
     import torch
     from transformers import Qwen3VLForConditionalGeneration
 
-    config = qwen(folder)
+    config = qwen(folder, patch)
     torch.manual_seed(9)
     Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
 

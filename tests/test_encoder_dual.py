@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hub_cache import lay_out
 from samples import Ngcg, write_raster
 from small_models import letters, write_siglip
 
@@ -201,28 +201,10 @@ def test_an_export_gives_the_same_vectors(encoder: Encoder, model: Path, tmp_pat
 
 # --- the hub's cache --------------------------------------------------------------------------
 
-COMMIT = "0123456789" * 4
-
 
 def _cached(cache: Path, hub_id: str, version: int) -> Path:
-    """A model laid out as the hub's cache: blobs, a snapshot of links to them, a ref."""
-    from safetensors.torch import load_file, save_file
-
-    plain = cache / "plain"
-    write_siglip(plain, version)
-    weights = load_file(plain / "model.safetensors")
-    halved = {key: tensor.half() for key, tensor in weights.items()}
-    save_file(halved, plain / "model.safetensors", metadata={"format": "pt"})
-    home = cache / f"models--{hub_id.replace('/', '--')}"
-    snapshot = home / "snapshots" / COMMIT
-    for folder in (home / "blobs", home / "refs", snapshot):
-        folder.mkdir(parents=True)
-    for file in plain.iterdir():
-        blob = home / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
-        file.rename(blob)
-        (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
-    (home / "refs" / "main").write_text(COMMIT)
-    return snapshot
+    write_siglip(cache / "plain", version)
+    return lay_out(cache, hub_id, cache / "plain")
 
 
 @pytest.fixture
