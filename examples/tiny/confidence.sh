@@ -6,7 +6,7 @@
 # TRAIN gives what is compared with. The confidence is fitted on VAL, whose rows of one "scene" are right
 # answers to each other, and on a town that is drawn from another seed than that in examples/town,
 # so that it knows what imagery unlike photographs does to scores. OUT is the file, by default that
-# in the package. Its figures are printed. Takes about a minute of one core.
+# in the package. Its figures are printed. Takes one or two minutes of one core.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 train="$(realpath "${1:?captions of images to compare with}")"
