@@ -220,6 +220,7 @@ def open_generator(
     tokenizer = TextTokenizer(
         source.folder, eos_token_id=stops[0] if stops else None, rows=rows, backbone=backbone
     )
+    tokenizer.image_prompt(backbone)  # sees that it knows each token around a picture
     chat = read_chat(source.folder, backbone)
     shown = tokenizer.coded(chat.about("")).count(_image_token(model.config))
     if shown != backbone.image_tokens:

@@ -160,9 +160,10 @@ def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _mend(path: Path) -> None:
     """Takes away the beginning of a row that a kill, or a full disk, has left at the end."""
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return
     with path.open("rb+") as file:
-        data = file.read()
-        if data and not data.endswith(b"\n"):
-            file.truncate(data.rfind(b"\n") + 1)
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
