@@ -145,10 +145,14 @@ def compose(channels: NDArray[np.uint8], valid: Mask) -> NDArray[np.uint8]:
     """Channels (1 or 3, h, w) to an image (h, w, 3) in which masked pixels do not shout.
 
     They take the mean colour of the image's valid pixels: a black or white collar would be seen as
-    a shape of its own. An image without valid pixels is mid-grey.
+    a shape of its own. An image without valid pixels is mid-grey. Channels that lie pixel by pixel
+    in memory already become the image themselves.
     """
-    image = np.empty((*channels.shape[1:], 3), np.uint8)
-    image[...] = np.moveaxis(channels, 0, -1)
+    image = np.moveaxis(channels, 0, -1)
+    if image.shape[2] != 3 or not image.flags.c_contiguous:
+        image = np.empty((*channels.shape[1:], 3), np.uint8)
+        for channel in range(3):
+            image[..., channel] = channels[channel % len(channels)]
     if not valid.all():
         image[~valid] = np.rint(image[valid].mean(axis=0)) if valid.any() else NEUTRAL
     return image

@@ -73,9 +73,13 @@ class Fill:
         integral = np.issubdtype(values.dtype, np.integer)
         most = int(np.iinfo(values.dtype).max) if integral else np.inf
         self._looked += values[0].size
-        for fill in (0, most, -9999, -32768):
-            count = int((values == fill).all(axis=0).sum())
-            self._counts[fill] = self._counts.get(fill, 0) + count
+        for fill in (0, most) if values.dtype.kind == "u" else (0, most, -9999, -32768):
+            found = values[0] == fill
+            for band in values[1:]:
+                if not found.any():
+                    break
+                found &= band == fill
+            self._counts[fill] = self._counts.get(fill, 0) + int(np.count_nonzero(found))
 
     def told(self) -> str | None:
         """A word on it, where it is more than a tenth."""

@@ -181,7 +181,7 @@ class Raster:
             RasterError: the window reaches out of the raster, or a block of it is unreadable.
         """
         image, valid = self._image(window, max_side)
-        return image, float(valid.mean())
+        return image, np.count_nonzero(valid) / valid.size
 
     def read_rgba(self, window: Window, max_side: int | None = None) -> NDArray[np.uint8]:
         """As `read`, (h, w, 4): pixels without data are transparent."""
@@ -311,7 +311,8 @@ class Raster:
         if self._header.kind.startswith("complex"):
             resampling = Resampling.nearest  # GDAL does not average complex numbers.
         area, count = _area(window), len(plan.colours)
-        stored = np.empty((count, *shape), self._header.kind)
+        # Pixel by pixel in memory, as `bands.compose` wants it: GDAL turns them at no cost.
+        stored = np.empty((*shape, count), self._header.kind).transpose(2, 0, 1)
         with self._fresh() as dataset:
             if self._header.mixed:
                 for band, out in zip(plan.colours, stored, strict=True):
