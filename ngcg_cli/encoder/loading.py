@@ -25,6 +25,8 @@ from ngcg_cli.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
+#: Width of vectors that an export may claim.
+_WIDEST = 1 << 16
 EngineChoice = Literal["auto", "torch", "onnx"]
 
 
@@ -101,6 +103,8 @@ def _open(
 ) -> Encoder | None:
     try:
         facts = stamp["export"]
+        if not isinstance(facts["graphs"], dict):
+            raise TypeError("graphs is no JSON object")
         if precision not in facts["graphs"]:
             return None
         files = {
@@ -108,6 +112,8 @@ def _open(
             for part, file in facts["graphs"][precision].items()
         }
         graphs = Graphs(folder, files, precision, int(facts["dim"]), stamp["pooling"])
+        if not files.keys() >= {"text", "image"} or not 0 < graphs.dim <= _WIDEST:
+            raise ValueError("no two graphs, or vectors of no width")
         eos, rows, weights = int(facts["eos"]), int(facts["rows"]), str(facts["weights"])
         stands_for = str(facts["stands_for"])
         if backbone is None:

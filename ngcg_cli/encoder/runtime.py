@@ -7,6 +7,7 @@ one for images. The graphs hold no weights of their own: they point into the saf
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,15 +123,18 @@ class OnnxEngine:
         raise ModelError("an export has no weights in memory", where=self.graphs.folder)
 
     def _run(self, side: Side, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        path = self.graphs.folder / self.graphs.files[side][0]
         try:
             (vectors,) = self._session(side).run(["vectors"], inputs)
         except ModelError:
             raise
         except Exception as error:  # ONNX Runtime's own kinds, without a common base
-            reason = str(error).splitlines()[0][:200]
             raise ModelError(
-                f"the exported graph cannot be run ({reason})", where=self.graphs.folder
+                f"the exported graph cannot be run ({_reason(error)})", where=path
             ) from error
+        due = len(next(iter(inputs.values()))), self.dim
+        if getattr(vectors, "dtype", None) != np.float32 or vectors.shape != due:
+            raise ModelError(f"the exported graph gives no float32 vectors of {due}", where=path)
         return np.asarray(vectors)
 
     def _session(self, side: Side) -> Any:
@@ -155,5 +159,12 @@ def _open(path: Path) -> Any:
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime's own kinds, without a common base
-        reason = str(error).splitlines()[0][:200]
-        raise ModelError(f"the exported graph cannot be loaded ({reason})", where=path) from error
+        raise ModelError(
+            f"the exported graph cannot be loaded ({_reason(error)})", where=path
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's words without its numbers, in one line."""
+    words = " ".join(str(error).split())
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", words)[:200]
