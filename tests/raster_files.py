@@ -17,6 +17,8 @@ from rasterio.transform import from_origin
 from ngcg_cli.raster import Raster, Window
 
 UTM = CRS.from_epsg(32618)
+# The same place and pixels for a VRT.
+GEO = "<SRS>EPSG:32618</SRS><GeoTransform>500000,1,0,4650000,0,-1</GeoTransform>"
 
 
 def write(path: Path, data: np.ndarray, *, mask=None, colours=None, **profile) -> str:
