@@ -335,3 +335,59 @@ def write_adapter(folder: Path, model: Path) -> None:
     encoder = load_encoder(model, "cpu", pooling="query", trainable=True)
     add_lora(encoder.module, LoraSettings(rank=2, alpha=4))
     save_checkpoint(encoder, folder)
+
+
+def write_gemma(folder: Path) -> None:
+    """EmbeddingGemma 2 with random weights at 96 px, and a tokenizer of its kind."""
+    import torch
+    from tokenizers import Tokenizer, processors
+    from transformers import EmbeddingGemma2Config, EmbeddingGemma2Model
+
+    folder.mkdir(exist_ok=True)
+    _write_siglip_tokenizer(folder, 2)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<|image>", "<image|>", "<|image|>", "<|video|>", "<|audio|>"])
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("<bos>", "<eos>")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=ends
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    side = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3}
+    config = EmbeddingGemma2Config(
+        text_config={
+            **side,
+            "vocab_size": 400,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "global_head_dim": 32,
+            "num_global_key_value_heads": 1,
+            "sliding_window": 4,
+            "sliding_window_pattern": 3,
+            "hidden_size_per_layer_input": 16,
+            "embedding_dim": 64,
+            "bos_token_id": ends[0][1],
+            "eos_token_id": ends[1][1],
+            "pad_token_id": tokenizer.token_to_id("<pad>"),
+        },
+        vision_config={
+            **side,
+            "model_type": "gemma4_vision",
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "head_dim": 12,
+            "patch_size": 2,
+            "position_embedding_size": 64,
+        },
+        boi_token_id=tokenizer.token_to_id("<|image>"),
+        eoi_token_id=tokenizer.token_to_id("<image|>"),
+        image_token_id=tokenizer.token_to_id("<|image|>"),
+        video_token_id=tokenizer.token_to_id("<|video|>"),
+        audio_token_id=tokenizer.token_to_id("<|audio|>"),
+    )
+    torch.manual_seed(11)
+    model = EmbeddingGemma2Model(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    model.save_pretrained(folder)

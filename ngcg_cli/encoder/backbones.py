@@ -13,7 +13,15 @@ from ngcg_cli.errors import ModelError
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 #: Every supported `config.model_type`.
-MODEL_TYPES = ("smolvlm", "idefics3", "internvl", "internvl_conv", "siglip", "qwen3_vl")
+MODEL_TYPES = (
+    "smolvlm",
+    "idefics3",
+    "internvl",
+    "internvl_conv",
+    "siglip",
+    "qwen3_vl",
+    "embedding_gemma2",
+)
 #: Pillow's numbers, as `preprocessor_config.json` writes them.
 PILLOW_RESAMPLE: dict[int, Resample] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -28,6 +36,7 @@ _LATER: dict[str, Any] = {
     "pad_text": False,
     "lowercase": False,
     "text_prefix": "",
+    "text_lead": "",
     "text_suffix": "",
 }
 
@@ -73,6 +82,8 @@ class Backbone:
     #: What stands around every text; the suffix in place of [EOS].
     text_prefix: str = ""
     text_suffix: str = ""
+    #: What stands before every text, behind the prefix, and is cut into tokens together with it.
+    text_lead: str = ""
     #: The fewest leading components that the model was trained to be searched by (Matryoshka);
     #: 0 where it was not. A property of weights, so only a named model declares it.
     least_dim: int = 0
@@ -182,6 +193,27 @@ def _qwen(name: str, hub_id: str | None, **more: Any) -> Backbone:
     return Backbone(name=name, hub_id=hub_id, **(values | more))
 
 
+def _gemma(name: str, hub_id: str | None, **more: Any) -> Backbone:
+    """An EmbeddingGemma 2: attention goes both ways, the mean of all tokens, a task in front."""
+    values: dict[str, Any] = {
+        "model_type": "embedding_gemma2",
+        "image_size": 768,
+        "image_tokens": 256,
+        "image_prefix": "<bos><|image>",
+        "image_token": "<|image|>",
+        "image_suffix": "<image|><eos>",
+        "resample": "bicubic",
+        "aspect_first": False,
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "max_text_tokens": 512,
+        "text_prefix": "<bos>",
+        "text_lead": "task: search result | query: ",
+        "text_suffix": "<eos>",
+    }
+    return Backbone(name=name, hub_id=hub_id, **(values | more))
+
+
 #: The named backbones, in the order in which `ngcg models` lists them.
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -204,6 +236,7 @@ BACKBONES: dict[str, Backbone] = {
         _siglip("siglip2-base", "google/siglip2-base-patch16-256", resample="bilinear"),
         _qwen("qwen3-vl-embedding-2b", "Qwen/Qwen3-VL-Embedding-2B", least_dim=64),
         _qwen("qwen3-vl-embedding-8b", "Qwen/Qwen3-VL-Embedding-8B", least_dim=64),
+        _gemma("embeddinggemma-2", "google/embeddinggemma-2", least_dim=128),
     )
 }
 
@@ -247,6 +280,8 @@ def derive_backbone(
     family = _family(model_type)
     if family is _qwen:  # takes images of any size: one of 16 x 16 tokens is our choice
         size = 16 * vision.spatial_merge_size * vision.patch_size
+    elif family is _gemma:
+        size = 16 * vision.pooling_kernel_size * vision.patch_size
     else:
         size = _side(vision.image_size)
     grid = size // _side(vision.patch_size)
@@ -254,6 +289,8 @@ def derive_backbone(
         shuffle = 1
     elif family is _qwen:
         shuffle = vision.spatial_merge_size
+    elif family is _gemma:
+        shuffle = vision.pooling_kernel_size
     else:
         internvl = family is _internvl
         shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
@@ -287,6 +324,8 @@ def _family(model_type: str) -> Callable[..., Backbone]:
         return _siglip
     if model_type == "qwen3_vl":
         return _qwen
+    if model_type == "embedding_gemma2":
+        return _gemma
     return _internvl if model_type.startswith("internvl") else _smolvlm
 
 

@@ -22,6 +22,7 @@ _COUNTS = {
     "git-rsclip": (658_638_850, 6_488_064, 1024),
     "siglip2-base": (377_667_074, 2_433_024, 768),
     "qwen3-vl-embedding-2b": (2_137_853_952, 10_321_920, 2048),
+    "embeddinggemma-2": (444_535_808, 5_775_360, 768),
     "qwen3-vl-embedding-8b": (8_170_082_544, 25_288_704, 4096),
 }
 #: The licence on the model's page, and what must be there before one searches with it.
@@ -36,6 +37,7 @@ _FACTS = {
     "siglip2-base": ("Apache-2.0", _HUB),
     "qwen3-vl-embedding-2b": ("Apache-2.0", f"{_HUB}; a GPU"),
     "qwen3-vl-embedding-8b": ("see its page", f"{_HUB}; a GPU"),
+    "embeddinggemma-2": ("Apache-2.0", _HUB),
 }
 
 

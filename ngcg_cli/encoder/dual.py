@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ngcg_cli.encoder.backbones import Backbone
 from ngcg_cli.encoder.module import EncoderModule, Pooling
-from ngcg_cli.encoder.whole import WholeModule
+from ngcg_cli.encoder.whole import GemmaModule, WholeModule, within
 from ngcg_cli.errors import ModelError
 
 
@@ -89,6 +89,10 @@ def module_for(
         module = DualModule(base, pooling=pooling)
     elif backbone.model_type == "qwen3_vl":
         module = WholeModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
+    elif backbone.model_type == "embedding_gemma2":
+        module = GemmaModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
+        module.lora_targets = within(base, backbone.lora_targets)
+        return module
     else:
         module = EncoderModule(base, image_prefix=prefix, image_suffix=suffix, pooling=pooling)
     module.lora_targets = backbone.lora_targets

@@ -130,7 +130,7 @@ class Encoder:
             raise UsageError(
                 f"--dim {dim}: {self.name} was not trained for shorter vectors, it has {self.dim} "
                 "dimensions",
-                hint="Leave --dim out, or take a model that was (qwen3-vl-embedding-2b).",
+                hint="Leave --dim out, or take a model that was (such as embeddinggemma-2).",
             )
         if not least <= dim <= self.dim:
             raise UsageError(f"--dim {dim}: {self.name} has {least} to {self.dim} dimensions")

@@ -90,7 +90,7 @@ def export(
     if calibration is not None and precision != "int8":
         raise UsageError("images to calibrate on are for --precision int8 only")
     encoder = load_encoder(model, "cpu", precision="float32")
-    if encoder.backbone.model_type == "qwen3_vl":
+    if encoder.backbone.model_type in ("qwen3_vl", "embedding_gemma2"):
         raise UsageError(
             "has no export: its vision tower works out its patches as it runs",
             where=model,

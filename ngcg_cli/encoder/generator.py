@@ -37,6 +37,7 @@ from ngcg_cli.errors import ModelError
 #: Model types that have no language-model head, and why.
 _MUTE = {
     "siglip": "it is a dual encoder, which compares and has no words",
+    "embedding_gemma2": "it was made to embed, and has no words",
     "internvl_conv": "it was made to embed, and has no words",
 }
 _HINT = "Take one that converses, such as smolvlm-500m or internvl3.5-1b."

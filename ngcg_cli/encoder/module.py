@@ -33,6 +33,7 @@ _PARTS = {
     "internvl_conv": _INTERNVL,
     "siglip": _Parts("vision_model", "", "text_model"),
     "qwen3_vl": _Parts("visual", "", "language_model"),
+    "embedding_gemma2": _Parts("vision_tower", "", "language_model"),
 }
 
 

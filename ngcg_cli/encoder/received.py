@@ -33,6 +33,7 @@ TEXT_TYPES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "phi3", "gemma"
 _OWN_PARTS = {
     "siglip": (("siglip_vision_model",), ("siglip_text_model",)),
     "qwen3_vl": (("qwen3_vl_vision", "qwen3_vl"), ("qwen3_vl_text",)),
+    "embedding_gemma2": (("gemma4_vision",), ("embedding_gemma2_text",)),
 }
 #: Words of a config that make transformers import or fetch code; the encoder needs none of them.
 _UNWANTED = ("auto_map", "attn_implementation", "experts_implementation", "transformers_weights")

@@ -72,6 +72,7 @@ class TextTokenizer:
         if eos is None:
             raise ModelError("no end-of-sequence token is named", where=config)
         self.eos_id = eos
+        self._lead = backbone.text_lead if backbone is not None else ""
         self._before: list[int] = []
         self._after = [self.eos_id]
         if backbone is not None and backbone.text_suffix:
@@ -94,7 +95,9 @@ class TextTokenizer:
         # A lone surrogate (bytes that were no UTF-8) would stop the tokenizer, and what lies far
         # beyond the cut need not be looked at.
         far = max_tokens * _LETTERS
-        clean = [text[:far].encode("utf-8", "replace").decode("utf-8") for text in texts]
+        clean = [
+            self._lead + text[:far].encode("utf-8", "replace").decode("utf-8") for text in texts
+        ]
         if self._lowercase:
             clean = [text.lower() for text in clean]
         try:
@@ -111,7 +114,7 @@ class TextTokenizer:
     def longer(self, texts: Sequence[str], max_tokens: int) -> list[str]:
         """The texts that `ids` would cut."""
         # No token is shorter than a byte, and most texts are far from the limit.
-        room = max_tokens + 1 - len(self._before) - len(self._after)
+        room = max_tokens + 1 - len(self._before) - len(self._after) - len(self._lead)
         long = [text for text in texts if len(text.encode("utf-8", "replace")) >= room]
         whole = self.ids(long, sys.maxsize)
         return [text for text, ids in zip(long, whole, strict=True) if len(ids) > max_tokens]

@@ -157,6 +157,8 @@ def load_base(
     if data["model_type"] == "siglip" and isinstance(data.setdefault("text_config", {}), dict):
         # transformers' own defaults are those of another vocabulary, and it warns of them.
         data["text_config"] = {"bos_token_id": None, "eos_token_id": None} | data["text_config"]
+    if data["model_type"] == "embedding_gemma2":
+        data["audio_config"] = None  # its tower hears, and is passed over with its weights
     try:
         # Not `from_pretrained`, which also looks for code and for files that a config names.
         config = AutoConfig.for_model(data.pop("model_type"), **data)
