@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import Moment, run
 from samples import Ngcg, write_raster
 
 from ngcg_cli.errors import RasterError, UsageError
-from ngcg_cli.journeys.on_ray import PIECE, address_of, pieces
+from ngcg_cli.journeys.on_ray import PIECE, _Told, address_of, pieces
 from ngcg_cli.journeys.planning import Job, SourceReport
 from ngcg_cli.search import SourceRecord, TileIndex
 
@@ -70,6 +75,15 @@ def test_an_error_stays_whole_between_processes() -> None:
     assert str(back) == str(error)
 
 
+def test_what_ray_prints_is_a_warning_and_no_result(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.redirect_stdout(_Told()):
+        print("\x1b[33m(raylet)\x1b[0m A worker died.\n\nIt was killed.")
+    assert caplog.messages == ["Ray: (raylet) A worker died.", "Ray: It was killed."]
+    assert capsys.readouterr().out == ""
+
+
 def test_a_cluster_that_is_not_there_is_told_at_once(ngcg: Ngcg, tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif", seed=0)
     outcome = ngcg(
@@ -80,54 +94,97 @@ def test_a_cluster_that_is_not_there_is_told_at_once(ngcg: Ngcg, tmp_path: Path)
     assert "ray://127.0.0.1:9: Ray cannot be reached" in outcome.err
 
 
+@contextlib.contextmanager
+def own_file(path: Path) -> Iterator[str]:
+    """A name of a file that means it in this process alone."""
+    number = 987
+    with path.open("rb") as file:
+        os.dup2(file.fileno(), number)
+    yield f"/proc/self/fd/{number}"
+    os.close(number)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_ray_makes_the_same_index_and_names_what_fails(ngcg: Ngcg, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_ray_makes_the_same_index_and_names_what_fails(
+    ngcg: Ngcg, tmp_path: Path, fake_backbone: Path
+) -> None:
     folder = tmp_path / "rasters"
     folder.mkdir()
     for name, seed in (("a", 1), ("c", 3)):
         write_raster(folder / f"{name}.tif", seed=seed)
     (folder / "b.tif").write_bytes((folder / "a.tif").read_bytes()[:900])
-    args = ("index", folder, "--tile", "16px", "--overlap", "0.5", "--json", "-q")
-    alone = ngcg(*args, "--index", tmp_path / "alone")
-    many = ngcg(*args, "--index", tmp_path / "many", "--engine", "ray")
+    args = ("index", folder, "--model", fake_backbone, "--tile", "16px", "--json", "-q")
+    # Not in what `auto` is on a worker's device.
+    low = (*args, "--precision", "bfloat16")
+    alone = ngcg(*low, "--index", tmp_path / "alone")
+    low = (*low, "--index", tmp_path / "many", "--engine", "ray")
+    with own_file(write_raster(tmp_path / "own.tif", seed=4)) as unseen:
+        many = ngcg(*low, unseen)
     assert (alone.status, many.status) == (3, 3), many.err
+    last = json.loads(many.out)["sources"].pop()
+    assert (last["path"], last["status"]) == (unseen, "failed")
+    assert f"the worker {socket.gethostname()} cannot see it" in last["reason"]
     same(tmp_path / "alone", tmp_path / "many")
+    assert ngcg(*args, "--index", tmp_path / "float").status == 3
+    first, second = contents(tmp_path / "alone"), contents(tmp_path / "float")
+    assert any(np.abs(first[key] - second[key]).max() > 1e-4 for key in first)
     one, other = (json.loads(outcome.out)["sources"] for outcome in (alone, many))
     assert [(s["path"], s["status"], s["tiles"]) for s in one] == [
-        (s["path"], s["status"], s["tiles"]) for s in other
+        (s["path"], s["status"], s["tiles"]) for s in other[:-1]
     ]
-    again = ngcg(*args, "--index", tmp_path / "many", "--engine", "ray")
-    assert json.loads(again.out)["added"] == 0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_worker_that_dies_is_replaced(ngcg: Ngcg, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def killing_a_worker() -> Iterator[list[int]]:
+    """Kills the first process that holds the model, as soon as it does; who that was."""
     import psutil
 
-    write_raster(tmp_path / "a.tif", seed=5)
-    args = ("index", tmp_path / "a.tif", "--tile", "8px", "--overlap", "0.5", "--json", "-q")
-    assert ngcg(*args, "--index", tmp_path / "alone").status == 0
     killed: list[int] = []
+    ended = threading.Event()
 
-    def kill_one() -> None:
-        until = time.monotonic() + 120
-        while not killed and time.monotonic() < until:
+    def kill() -> None:
+        while not killed and not ended.is_set():
             for process in psutil.Process().children(recursive=True):
-                try:
+                with contextlib.suppress(psutil.Error):
                     if "MapWorker(MapBatches" in " ".join(process.cmdline()):
                         os.kill(process.pid, signal.SIGKILL)
                         killed.append(process.pid)
                         return
-                except psutil.Error:
-                    continue
             time.sleep(0.05)
 
-    killer = threading.Thread(target=kill_one)
+    killer = threading.Thread(target=kill)
     killer.start()
-    outcome = ngcg(*args, "--index", tmp_path / "many", "--engine", "ray")
-    killer.join()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        killer.join()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_drivers_and_workers_leave_the_same_end(
+    ngcg: Ngcg, tmp_path: Path, fake_backbone: Path
+) -> None:
+    folder = tmp_path / "rasters"
+    for seed in range(2):
+        write_raster(folder / f"{seed}.tif", seed, west=583_000.0 + 500 * seed)
+    args = ("index", folder, "--model", fake_backbone, "--tile", "8px", "--overlap", "0.5")
+    args = (*args, "--block", "64", "-q")
+    assert ngcg(*args, "--index", tmp_path / "alone").status == 0
+    whole = len(contents(tmp_path / "alone"))
+
+    many = tmp_path / "many"
+    words = [*map(str, args), "--index", str(many), "--engine", "ray"]
+    assert run(words, Moment(str(many), 3, 0.0)) == -signal.SIGKILL
+    partial = len(contents(many))
+    assert 0 < partial < whole
+
+    with killing_a_worker() as killed:
+        outcome = ngcg(*args, "--index", many, "--engine", "ray", "--json")
     assert killed
     assert outcome.status == 0, outcome.err
-    same(tmp_path / "alone", tmp_path / "many")
+    assert json.loads(outcome.out)["added"] == whole - partial
+    same(tmp_path / "alone", many)

@@ -9,8 +9,11 @@ Ray Data bounds what waits, and tries again what a dead worker had in hand.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +28,8 @@ from ngcg_cli.search import SourceRecord
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
     from ngcg_cli.encoder.precision import PrecisionChoice
+
+logger = logging.getLogger(__name__)
 
 # Windows that one task reads: long enough to be worth its start, short enough to be done again.
 PIECE = 32 * CHUNK
@@ -97,6 +102,20 @@ def embed_on_ray(
     Raises:
         NgcgError: Ray is not installed, or the cluster cannot be reached.
     """
+    with contextlib.redirect_stdout(_Told()):
+        _embed_on_ray(jobs, encoder, model, hand_on, address, device, batch_size, drivers)
+
+
+def _embed_on_ray(
+    jobs: Sequence[Job],
+    encoder: Encoder,
+    model: str,
+    hand_on: Callable[[Chunk], object],
+    address: str,
+    device: str,
+    batch_size: int,
+    drivers: Sequence[str],
+) -> None:
     ray = _started(address)
     # Not what was asked for: `auto` may mean another precision on a worker's device.
     precision = cast("PrecisionChoice", encoder.precision)
@@ -202,6 +221,17 @@ class _Embedder:
         done: list[Chunk] = []
         embed(chunks, self._encoder, self._batch_size, done.append)
         return {"chunk": done}
+
+
+class _Told(io.TextIOBase):
+    """What Ray prints, that a worker died for instance, as a warning: stdout is for results."""
+
+    def write(self, text: str) -> int:
+        """Tells each line of it."""
+        for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines():
+            if line.strip():
+                logger.warning("Ray: %s", line.strip())
+        return len(text)
 
 
 def _see(path: str) -> None:

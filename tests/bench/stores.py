@@ -1,6 +1,6 @@
 """The folder index and the embedded Milvus side by side.
 
-    python tests/bench/stores.py same INDEX CAPTIONS.jsonl [--count 200]
+    python tests/bench/stores.py same INDEX CAPTIONS.jsonl [--count 200] [--date 2022]
     python tests/bench/stores.py size N [--dim 256]
 
 `same` loads a folder index into Milvus and asks both the same captions, with each filter and
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,7 +38,7 @@ from ngcg_cli.search.transfer import transfer
 ROWS = 4096
 
 
-def same(index: str, captions: str, count: int) -> None:
+def same(index: str, captions: str, count: int, date: str) -> None:
     """Compare the hits of a folder index with those of its copy in Milvus."""
     from ngcg_cli.journeys.model import load_model
 
@@ -48,14 +49,16 @@ def same(index: str, captions: str, count: int) -> None:
     west, south, east, north = folder.describe()["bbox"]
     lon, lat = (west + east) / 2, (south + north) / 2
     source = folder.sources()[0]
+    box = folder.describe()["sources"][0]["bbox"]
+    near = ((box[1] + box[3]) / 2, (box[0] + box[2]) / 2, 400.0)
     filters = {
         "none": Filters(),
         "bbox": Filters(bbox=(west, south, lon, lat)),
-        "near": Filters(near=(lat, lon, 400.0)),
+        "near": Filters(near=near),
         "area": Filters(areas=(shapely.Polygon([(west, south), (east, south), (lon, north)]),)),
         "source": Filters(source=Path(source.path).name),
-        "after": Filters(after="1900"),
-        "before": Filters(before="1900"),
+        "after": Filters(after=date),
+        "before": Filters(before=date),
     }
     with tempfile.TemporaryDirectory() as scratch:
         name = f"milvus:{scratch}/copy.db"
@@ -107,6 +110,11 @@ def _filled(store: Store, blocks: list[np.ndarray], queries: np.ndarray, best: n
         for number, block in enumerate(blocks):
             record = SourceRecord("bench.tif", 1, 1, "100px", 0.0, 0.0)
             store.commit([Block(record, _tiles(len(block), number), block, number == 0)])
+            if number % 25 == 24:  # for whoever waits, and should it not come to its end
+                done, taken = ROWS * (number + 1), time.process_time() - begun
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+                told = f"{done:,} tiles, {done / taken:,.0f} a second, {peak // 1024:,} MiB more"
+                print(type(store).__name__, told, file=sys.stderr, flush=True)
         filled = time.process_time()
         store.refresh_graph()
     built = time.process_time()
@@ -147,11 +155,12 @@ if __name__ == "__main__":
     mode.add_argument("index")
     mode.add_argument("captions")
     mode.add_argument("--count", type=int, default=200)
+    mode.add_argument("--date", default="2022", help="for the filters by date")
     mode = modes.add_parser("size")
     mode.add_argument("count", type=int)
     mode.add_argument("--dim", type=int, default=256)
     given = parser.parse_args()
     if given.mode == "same":
-        same(given.index, given.captions, given.count)
+        same(given.index, given.captions, given.count, given.date)
     else:
         size(given.count, given.dim)
