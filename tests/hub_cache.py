@@ -28,12 +28,12 @@ def lay_out(
         save_file(halved, whole, metadata={"format": "pt"})
     else:
         whole.unlink()
-        places = {}
+        places: dict[str, str] = {}
         for number in range(shards):
-            file = f"model-{number + 1:05}-of-{shards:05}.safetensors"
+            name = f"model-{number + 1:05}-of-{shards:05}.safetensors"
             part = names[number::shards]
-            save_file({k: halved[k] for k in part}, plain / file, metadata={"format": "pt"})
-            places |= dict.fromkeys(part, file)
+            save_file({k: halved[k] for k in part}, plain / name, metadata={"format": "pt"})
+            places |= dict.fromkeys(part, name)
         index = {"metadata": {}, "weight_map": places}
         (plain / "model.safetensors.index.json").write_text(json.dumps(index))
     home = cache / f"models--{hub_id.replace('/', '--')}"
