@@ -34,7 +34,11 @@ def main() -> None:
     parser.add_argument("--dense", type=int, default=20_000)
     parser.add_argument("--tile", default="2048px")
     args = parser.parse_args()
-    report: dict[str, Any] = dict(vars(args))
+    report: dict[str, Any] = {
+        "tile": args.tile,
+        "sparse_side": args.sparse,
+        "dense_side": args.dense,
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name, side, filled in (
             ("small", 512, True),
