@@ -14,6 +14,9 @@ from samples import Ngcg
 from small_models import smolvlm, write_tokenizer
 from torch import Tensor
 
+from ngcg_cli.encoder.checkpoint import load_encoder
+from ngcg_cli.errors import DataError
+from ngcg_cli.training.anchors import Anchors
 from ngcg_cli.training.distil import relations
 
 
@@ -132,3 +135,45 @@ def test_a_student_of_other_dimensions_learns_from_pictures_alone(
     refused = ngcg("train", data, *other, "--out", "whole", "--steps", 15, "--resume")
     assert refused.status == 2
     assert "had teacher = " in refused.err
+
+
+def test_anchors_are_sentences_that_the_seed_decides(tmp_path: Path) -> None:
+    stock = Anchors()
+    drawn = [stock.draw(np.random.default_rng(number)) for number in range(200)]
+    assert drawn == [stock.draw(np.random.default_rng(number)) for number in range(200)]
+    assert len(set(drawn)) > 150
+    assert not [text for text in drawn if "{" in text or "/" in text or "  " in text]
+    path = tmp_path / "lines.txt"
+    path.write_text("a pond\n\n  two jetties \n")
+    own = Anchors(path)
+    assert {own.draw(np.random.default_rng(n)) for n in range(20)} == {"a pond", "two jetties"}
+    assert own.fingerprint != stock.fingerprint
+    for content in (b"\n \n", b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"lines\.txt"):
+            Anchors(path)
+
+
+def test_texts_are_held_where_pictures_have_no_captions(
+    ngcg: Ngcg, data: Path, fake_backbone: Path, student: Path
+) -> None:
+    """What the student makes of sentences comes nearer to the teacher, too."""
+    asked = ["a harbour with white boats", "two ponds", "a red-roofed building", "many planes"]
+
+    def apart(model: str | Path) -> float:
+        sides = [load_encoder(each, "cpu").encode_texts(asked) for each in (model, fake_backbone)]
+        own, theirs = (torch.from_numpy(vectors) for vectors in sides)
+        return relations(own, theirs, 0, 5.0).item()
+
+    Path("words.txt").write_text("\n".join(asked))
+    bare = [{"image": f"{number}.png"} for number in range(8)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in bare))
+    words: list[object] = ["--tuning", "full", "--lr", "3e-3", "--temperature", 0.2]
+    words += ["--workers", 0, "--augment", "none", "--batch-size", 8, "--model", student]
+    refused = ngcg("train", data, *words, "--out", "none", "--anchors", "words.txt")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    words += ["--teacher", fake_backbone]
+    before = apart(student)
+    done = ngcg("train", data, *words, "--anchors", "words.txt", "--out", "own", "--steps", 20)
+    assert done.status == 0, done.err
+    assert apart("own") < 0.3 * before

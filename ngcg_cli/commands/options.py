@@ -83,7 +83,7 @@ JsonOption = Annotated[
 
 
 #: Names of options and arguments that are texts, as they may be more than a path.
-_PATHS = ("model", "sources", "index", "indexes", "out", "rerank", "explain")
+_PATHS = ("model", "teacher", "sources", "index", "indexes", "out", "rerank", "explain")
 
 
 def _be_verbose(value: bool) -> None:

@@ -17,6 +17,7 @@ from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.pixels import resize_images
 from ngcg_cli.errors import DataError
+from ngcg_cli.training.anchors import Anchors
 from ngcg_cli.training.augment import augment
 from ngcg_cli.training.loss import pair_keys
 from ngcg_cli.training.sampler import SpreadBatches
@@ -34,7 +35,8 @@ class Batch:
         mask: (n, L), 1 at real tokens.
         images: (n, S, S, 3) uint8.
         keys: (n, 3), see `pair_keys`.
-        said: (n,) bool: whether the row has a caption; its text is empty where it has none.
+        said: (n,) bool: whether the row has a caption; else its text is an anchor, which need
+            not be true of it.
         taught: the same texts and images as the teacher takes them, where there is one: (n, L') ids
             and mask, (n, S', S', 3) uint8.
         broken: images that could not be read, with the reason; other pairs stand in for them.
@@ -70,6 +72,7 @@ class PairBatches(Dataset[Batch]):
         encoder: its tokenizer and pixel preparation are used, not its weights.
         batch_size: pairs in the whole batch, over all processes.
         teacher: the same of the model that teaches, if any. Only then may pairs lack captions.
+        anchors: the texts of pairs that lack captions.
         spread: keep a place's pairs apart; else they are dealt as chance has it, which is what
             the reference does.
         augmentations: see `augment`.
@@ -84,6 +87,7 @@ class PairBatches(Dataset[Batch]):
         batch_size: int,
         *,
         teacher: Encoder | None = None,
+        anchors: Anchors | None = None,
         spread: bool = True,
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
@@ -106,6 +110,7 @@ class PairBatches(Dataset[Batch]):
         self.tokenizer, self.backbone = encoder.tokenizer, encoder.backbone
         # Not the encoder itself: its weights are nothing for a worker.
         self.teacher = (teacher.tokenizer, teacher.backbone) if teacher else None
+        self.anchors = anchors
         self.augmentations = augmentations
         self.seed = seed
 
@@ -153,5 +158,8 @@ class PairBatches(Dataset[Batch]):
                 broken.append((pair.image, error.what))
                 item = int(rng.integers(len(self.items)))
                 continue
-            return pair, caption, augment(image, caption, rng, self.augmentations, pair.view)
+            image = augment(image, caption, rng, self.augmentations, pair.view)
+            if not pair.captions and self.anchors is not None:
+                caption = self.anchors.draw(rng)
+            return pair, caption, image
         raise DataError(f"{_TRIES} images in a row could not be read", where=broken[-1][0])

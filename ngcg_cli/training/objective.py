@@ -23,6 +23,7 @@ from ngcg_cli.encoder.pixels import normalise
 from ngcg_cli.encoder.precision import settle
 from ngcg_cli.errors import UsageError
 from ngcg_cli.training import gradcache
+from ngcg_cli.training.anchors import Anchors
 from ngcg_cli.training.batches import Batch, PairBatches
 from ngcg_cli.training.course import LoopSettings
 from ngcg_cli.training.distil import relations
@@ -70,6 +71,7 @@ class Objective:
             encoder,
             settings.batch_size,
             teacher=teacher,
+            anchors=Anchors(settings.anchors) if teacher else None,
             spread=self.spread,
             augmentations=settings.augment,
             seed=settings.seed,
@@ -104,6 +106,7 @@ class Objective:
             # Runs of earlier versions know one way only, and do not say it.
             **({} if self.spread else {"batches": settings.batches}),
             **({"teacher": teacher.fingerprint} if teacher else {}),
+            **({"anchors": self.batches.anchors.fingerprint} if self.batches.anchors else {}),
         }
 
     def step(self, module: nn.Module, batch: Batch) -> dict[str, float]:
@@ -142,15 +145,16 @@ class Objective:
             # Each process sees the whole loss: one of them alone counts the temperature's part.
             scale = scale if self.rank == 0 else scale.detach()
             masked = keys[said] if self.spread else None
-            texts, images = gather(texts)[said], gather(images)
+            texts, images = gather(texts), gather(images)
             value = texts.sum() * 0
             if said.any():
-                own = info_nce(texts, images[said], scale, masked, self.settings.direction)
+                told = texts[said]
+                own = info_nce(told, images[said], scale, masked, self.settings.direction)
                 value = value + own
             if seen is not None:
                 taught_texts, taught_images = (gather(part) for part in seen)
                 student = torch.cat([images, texts])
-                teacher = torch.cat([taught_images, taught_texts[said]])
+                teacher = torch.cat([taught_images, taught_texts])
                 # A temperature that is learned is learned from captions alone.
                 value = value + relations(student, teacher, len(images), scale.detach())
             return value

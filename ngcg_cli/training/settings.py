@@ -120,6 +120,15 @@ class Lesson(_Checked):
             metavar="NAME_OR_PATH",
         ),
     ] = None
+    anchors: Annotated[
+        Path | None,
+        Told(
+            "With --teacher: sentences, one a line, that hold the texts of a student whose "
+            "pictures have no captions. Any will do; best such as will be asked.",
+            metavar="FILE",
+            shown="sentences of what is seen from above",
+        ),
+    ] = None
     data_format: Annotated[DataFormat, Told("The format of DATA; auto looks at the content.")] = (
         "auto"
     )

@@ -82,6 +82,8 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     """
     began = time.monotonic()
     check_out(settings.out, resume=settings.resume)
+    if settings.anchors is not None and settings.teacher is None:
+        raise UsageError("--anchors hold the texts of a --teacher's student; there is no teacher")
     with _processes() as (rank, world):
         data = _load(settings, settings.data, "train", bare=settings.teacher is not None)
         val = _load(settings, settings.val, "test") if settings.val else None
