@@ -34,7 +34,8 @@ ModelOption = Annotated[
         metavar="NAME_OR_PATH",
         envvar="NGCG_MODEL",
         show_default="tiny",
-        help="A name from `ngcg models`, a model id, or a folder that `ngcg train` wrote.",
+        help="A name from `ngcg models`, a model id (with @REVISION or without), or a folder that "
+        "`ngcg train` wrote.",
     ),
 ]
 IndexModelOption = Annotated[
@@ -44,7 +45,8 @@ IndexModelOption = Annotated[
         metavar="NAME_OR_PATH",
         envvar="NGCG_MODEL",
         show_default="the index's own, tiny for a new one",
-        help="A name from `ngcg models`, a model id, or a folder that `ngcg train` wrote.",
+        help="A name from `ngcg models`, a model id (with @REVISION or without), or a folder that "
+        "`ngcg train` wrote.",
     ),
 ]
 DeviceOption = Annotated[
