@@ -41,8 +41,8 @@ def export(
         Literal["float32", "float16", "int8"],
         typer.Option(
             "--precision",
-            help="float16 halves the stored weights; int8 adds graphs for --precision int8, "
-            "about twice as fast.",
+            help="float16 halves the stored weights; int8 adds faster graphs, which commands use "
+            "with --precision int8.",
         ),
     ] = "float32",
     calibrate: Annotated[
