@@ -94,7 +94,7 @@ def test_the_card_tells_what_it_is(ngcg: Ngcg, hub: Hub, tmp_path: Path) -> None
     shown = ngcg("push", run, "me/harbours", "--dry-run")
     assert (shown.status, hub.asked) == (0, []), shown.err
     card = shown.out
-    assert "| base model | tiny |" in card
+    assert "| base model | tiny, which comes with ngcg |" in card
     assert "12 images, 34 captions (captions.jsonl)" in card
     assert "| t2i R@1 | 20.00 | 31.25 |" in card
     assert "| mean | 30.25 | 40.50 |" in card

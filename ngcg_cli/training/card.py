@@ -106,6 +106,8 @@ def _facts(stamp: Mapping[str, Any], base: Mapping[str, Any], lora: bool) -> dic
     training = stamp.get("training")
     training = training if isinstance(training, dict) else {}
     where = base.get("hub_id") or base.get("name") or "not said"
+    if where in BACKBONES and BACKBONES[where].bundled is not None:
+        where = f"{where}, which comes with ngcg"
     revision = base.get("revision")
     facts = {
         "base model": f"{where}, revision {revision}" if revision else where,
