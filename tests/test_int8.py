@@ -215,3 +215,18 @@ def test_what_int8_needs_is_told(exported: Path, model: Path, tmp_path: Path, ng
     told = ngcg("export", model, "--out", "x", "--calibrate", tmp_path)
     assert told.status == 2
     assert "--precision int8" in told.err
+
+
+@pytest.mark.slow
+def test_transformers_that_see_are_quantised_too(fake_backbone: Path, tmp_path: Path) -> None:
+    """SmolVLM's classes: one convolution cuts the patches, the rest are matrix products."""
+    from ngcg_cli.encoder.export import export
+
+    report = export(str(fake_backbone), tmp_path / "out", "int8", list(drawn_images(40, count=12)))
+    assert 0.95 < min(report.text_cosine, report.image_cosine) < 0.999999
+    small = open_encoder(tmp_path / "out", "cpu", precision="int8")
+    assert small.engine.kind == "onnx"
+    alone = small.encode_texts(TEXTS[1:2])
+    np.testing.assert_allclose(small.encode_texts(TEXTS)[1:2], alone, atol=1e-5)
+    held = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert held["int8.safetensors"] < held["model.safetensors"] / 3
