@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import geopandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from raster_files import listening
@@ -17,14 +19,38 @@ from ngcg_cli.journeys.areas import read_areas
 SQUARE = shapely.box(10.50, 47.93, 10.52, 47.94)
 
 
-@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp", ".fgb"])
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".shp", ".fgb", ".parquet"])
 def test_polygons_come_in_degrees(tmp_path: Path, suffix: str) -> None:
     frame = geopandas.GeoDataFrame(geometry=[SQUARE], crs="EPSG:4326")
     if suffix != ".geojson":  # which is in degrees by its standard
         frame = frame.to_crs("EPSG:32632")
-    frame.to_file(tmp_path / f"area{suffix}")
+    write = frame.to_parquet if suffix == ".parquet" else frame.to_file
+    write(tmp_path / f"area{suffix}")
     (area,) = read_areas(tmp_path / f"area{suffix}")
     assert area.symmetric_difference(SQUARE).area < 1e-3 * SQUARE.area
+
+
+def test_all_layers_count(tmp_path: Path) -> None:
+    file = tmp_path / "areas.gpkg"
+    for number, crs in enumerate(("EPSG:4326", "EPSG:32632")):
+        square = shapely.box(10.50 + number, 47.93, 10.52 + number, 47.94)
+        frame = geopandas.GeoDataFrame(geometry=[square], crs="EPSG:4326").to_crs(crs)
+        frame.to_file(file, layer=f"layer {number}")
+    assert [round(area.bounds[0], 3) for area in read_areas(file)] == [10.5, 11.5]
+    folders = "".join(f"<Folder><name>{name}</name>{PLACEMARK}</Folder>" for name in "ab")
+    kml = KML.replace(PLACEMARK, f"<Document>{folders}</Document>")
+    (tmp_path / "areas.kml").write_text(kml)
+    assert len(read_areas(tmp_path / "areas.kml")) == 2
+
+
+@pytest.mark.parametrize(
+    "geo", [None, b"[]", b"{", b'{"primary_column": "x", "columns": {"x": 0}}']
+)
+def test_parquet_that_holds_no_shapes_is_refused(tmp_path: Path, geo: bytes | None) -> None:
+    table = pa.table({"x": ["no shape"]}).replace_schema_metadata(geo and {"geo": geo})
+    pq.write_table(table, tmp_path / "area.parquet")
+    with pytest.raises(DataError, match="is no sound GeoParquet"):
+        read_areas(tmp_path / "area.parquet")
 
 
 def test_points_and_lines_are_passed_over(tmp_path: Path) -> None:
@@ -73,10 +99,14 @@ def test_other_files_are_named(tmp_path: Path) -> None:
         read_areas(tmp_path / "area.gpkg")
 
 
+PLACEMARK = (
+    "<Placemark><Polygon><outerBoundaryIs><LinearRing><coordinates>10.5,47.93 10.52,47.93 "
+    "10.52,47.94 10.5,47.94 10.5,47.93</coordinates></LinearRing></outerBoundaryIs>"
+    "</Polygon></Placemark>"
+)
 KML = (
-    '<?xml version="1.0"?>\n<!-- a --><kml xmlns="http://www.opengis.net/kml/2.2"><Placemark><Polygon>'
-    "<outerBoundaryIs><LinearRing><coordinates>10.5,47.93 10.52,47.93 10.52,47.94 10.5,47.94 "
-    "10.5,47.93</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></kml>"
+    '<?xml version="1.0"?>\n<!-- a --><kml xmlns="http://www.opengis.net/kml/2.2">'
+    f"{PLACEMARK}</kml>"
 )
 
 

@@ -102,6 +102,12 @@ def test_stdin_without_queries_prints_nothing_and_loads_nothing(
     assert json.loads(ask("-", "--format", "geojson").out)["features"] == []
 
 
+@pytest.mark.parametrize("name", ["csv", "geojson"])
+def test_a_question_that_fails_leaves_no_head_behind(ask: Ngcg, name: str) -> None:
+    outcome = ask("a pond", "--after", "yesterday", "--format", name)
+    assert (outcome.status, outcome.out) == (2, "")
+
+
 def test_stdin_lines_that_are_not_utf8_are_named(ask: Ngcg) -> None:
     outcome = ask("-", "-k", "1", stdin=b"a pond\na caf\xe9\na harbour\n")
     assert outcome.status == 3

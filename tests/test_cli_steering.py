@@ -192,6 +192,18 @@ def test_a_calibrated_model_tells_its_confidence(ask: Ngcg, calibrated: None) ->
     assert ask("a pond", "-k", "32", "--min-confidence", str(floor)).rows == rows[:11]
 
 
+def test_in_a_sum_the_confidence_is_that_of_the_words(ask: Ngcg, calibrated: None) -> None:
+    by_place = lambda rows: {(r["lon"], r["lat"]): r["confidence"] for r in rows}  # noqa: E731
+    alone = ask("a pond", "-k", "999", "--keep-overlaps").rows
+    place = f"{alone[-1]['lat']},{alone[-1]['lon']}"
+    steered = ask("a pond", "-k", "999", "--keep-overlaps", "--like", f"3:{place}").rows
+    assert by_place(steered) == pytest.approx(by_place(alone), abs=2e-4)
+    assert steered[0]["confidence"] < alone[0]["confidence"]
+    outcome = ask("--like", place, "--min-confidence", "0.5")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "has no words" in outcome.err
+
+
 def test_a_confidence_that_no_hit_reaches_is_told(ask: Ngcg, calibrated: None) -> None:
     best = ask("a pond", "-k", "1").rows[0]["confidence"]
     outcome = ask("a pond", "-k", "5", "--min-confidence", "1")

@@ -44,8 +44,8 @@ AreaOption: TypeAlias = Annotated[
     typer.Option(
         "--area",
         metavar="FILE",
-        help="Only tiles whose centre lies in one of this file's polygons: GeoJSON, or with "
-        "'ngcg[gis]' GeoPackage, Shapefile, FlatGeobuf, KML; any CRS.",
+        help="Only tiles whose centre lies in one of this file's polygons: GeoJSON, GeoParquet, "
+        "or with 'ngcg[gis]' GeoPackage, Shapefile, FlatGeobuf, KML; any CRS.",
     ),
 ]
 SourceOption: TypeAlias = Annotated[

@@ -41,8 +41,8 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
     """The polygons of a file of any CRS; points and lines in it are passed over.
 
     Args:
-        path: GeoJSON, GeoPackage, FlatGeobuf, Shapefile, KML or GeoParquet. All but GeoJSON
-            need the extra `gis`.
+        path: GeoJSON, GeoParquet, GeoPackage, FlatGeobuf, Shapefile or KML, of which all layers
+            count. All but the first two need the extra `gis`.
 
     Raises:
         DataError: it is missing, of another format, damaged, or holds no polygon.
@@ -62,7 +62,11 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
         )
     if path.stat().st_size > _MAX_BYTES:
         raise DataError("holds more than 256 MiB", where=path, hint="Cut out what is needed.")
-    shapes = _of_geojson(path) if suffix in GEOJSON else _of_layer(path)
+    if suffix in GEOJSON:
+        shapes = _of_geojson(path)
+    else:
+        _refuse_other_content(path)
+        shapes = _of_parquet(path) if suffix == ".parquet" else _of_layers(path)
     if not all(np.isfinite(shapely.get_coordinates(shape)).all() for shape in shapes):
         raise DataError("has a point that is not finite", where=path, hint="Draw the area anew.")
     areas = [
@@ -109,7 +113,7 @@ def _geometries(document: Any) -> list[Any]:
     return [document["geometry"] if document["type"] == "Feature" else document]
 
 
-def _of_layer(path: Path) -> list[Any]:
+def _of_layers(path: Path) -> list[Any]:
     try:
         import pyogrio.raw
     except ImportError as error:
@@ -120,16 +124,49 @@ def _of_layer(path: Path) -> list[Any]:
         ) from error
     import shapely
 
-    _refuse_other_content(path)
     pyogrio.set_gdal_config_options(_NO_WEB)
+    shapes: list[Any] = []
     try:
-        facts, _, geometry, _ = pyogrio.raw.read(path, columns=[])
-        shapes = shapely.from_wkb([] if geometry is None else geometry)
+        # In KML a folder is a layer. One without shapes has no type of them.
+        for layer in (name for name, kind in pyogrio.list_layers(path) if kind is not None):
+            facts, _, geometry, _ = pyogrio.raw.read(path, layer=layer, columns=[])
+            found = shapely.from_wkb([] if geometry is None else geometry)
+            shapes += _in_degrees(list(found), facts.get("crs"), path)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise DataError(f"cannot be read ({error})", where=path) from error
     except (ValueError, shapely.errors.ShapelyError) as error:
         raise DataError(f"is damaged ({error})", where=path) from error
-    return _in_degrees(list(shapes), facts.get("crs"), path)
+    return shapes
+
+
+def _of_parquet(path: Path) -> list[Any]:
+    """The shapes of GeoParquet, which GDAL reads only where it was built with Arrow."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import shapely
+
+    try:
+        file = pq.ParquetFile(path)
+        told = json.loads((file.schema_arrow.metadata or {})[b"geo"])
+        name = told["primary_column"]
+        facts = told["columns"][name]
+        groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+        columns = (group.column(at) for group in groups for at in range(group.num_columns))
+        size = sum(
+            column.total_uncompressed_size for column in columns if column.path_in_schema == name
+        )
+        if size > _MAX_BYTES:
+            raise DataError("unpacks to over 256 MiB", where=path, hint="Cut out what is needed.")
+        shapes = shapely.from_wkb(file.read(columns=[name])[name].to_pylist())
+        # Without a CRS it is longitude and latitude by its standard, with null unknown.
+        crs = facts.get("crs")
+        return _in_degrees(list(shapes), crs and json.dumps(crs), path)
+    except (
+        *(pa.ArrowException, shapely.errors.ShapelyError, OSError, ValueError, TypeError),
+        *(KeyError, AttributeError, RecursionError, MemoryError),
+    ) as error:
+        said = " ".join(str(error).split())[:200]
+        raise DataError(f"is no sound GeoParquet ({said})", where=path) from error
 
 
 def _refuse_other_content(path: Path) -> None:

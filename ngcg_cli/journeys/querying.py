@@ -184,19 +184,27 @@ class Finder:
         refine: bool = False,
     ) -> list[Hit]:
         """The first `top` hits with their confidence, looked at again where that is asked for."""
-        if hits and question.has_text and self._calibration is not None:
-            hits = with_confidence(hits, vector, self._calibration)
+        words = question.in_words
+        if hits and words is not None and self._calibration is not None:
+            alike = len(words.parts) == len(question.parts)
+            asked = vector if alike else vectors([words], self._encoder, self.index)[0]
+            hits = with_confidence(hits, asked, self._calibration)
             best = max(hit.confidence or 0.0 for hit in hits)
             if best < NOTHING_HERE:
                 # Of a list of questions, a line each would drown what matters.
                 level = logging.INFO if alone else logging.DEBUG
                 told = "%r: nothing here looks like that (confidence %.2f at most)"
-                logger.log(level, told, question.name, best)
+                logger.log(level, told, words.name, best)
         if min_confidence is not None:
             if self._calibration is None:
                 raise UsageError(
                     "--min-confidence: the index's model has no calibration",
                     hint="Make one: ngcg calibrate --help.",
+                )
+            if words is None:
+                raise UsageError(
+                    f"--min-confidence: {question.name!r} has no words to be confident about",
+                    hint="Give TEXT, or leave it away.",
                 )
             best = max((hit.confidence or 0.0 for hit in hits), default=0.0)
             if hits and best < min_confidence:

@@ -78,9 +78,14 @@ class Question:
         return said
 
     @property
-    def has_text(self) -> bool:
-        """Whether a text asks for something: what a confidence is calibrated for."""
-        return any(isinstance(part.what, str) and part.weight > 0 for part in self.parts)
+    def in_words(self) -> Question | None:
+        """The sum of its texts alone, which a confidence is calibrated for; None if none asks.
+
+        A picture or a place scores far higher on imagery than words do: of a sum with one, the
+        calibration would believe in whatever looks like the picture.
+        """
+        texts = tuple(part for part in self.parts if isinstance(part.what, str))
+        return Question(texts) if any(part.weight > 0 for part in texts) else None
 
     @property
     def words(self) -> str:

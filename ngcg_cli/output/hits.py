@@ -7,6 +7,7 @@ have 7 decimals (a centimetre), scores 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from ngcg_cli.output.formats import HitFormat
@@ -84,7 +85,10 @@ def write_answers(answers: Answers, hit_format: HitFormat | None, stream: TextIO
         stream: where to, normally stdout.
     """
     chosen = hit_format or ("table" if stream.isatty() else "jsonl")
-    for piece in FORMATS[chosen](answers):
+    coming = iter(answers)
+    # Drawn before a format says its head: where the first question fails, nothing is written.
+    first = list(islice(coming, 1))
+    for piece in FORMATS[chosen](chain(first, coming)):
         stream.write(piece)
         stream.flush()
 
