@@ -182,6 +182,7 @@ def test_page_opens_from_disk_and_asks_nobody(
             "[...document.images].length >= 3 && [...document.images].every(i => i.naturalWidth)"
         )
         assert page.locator(".card").count() == page.locator(".pin").count() == 3
+        assert page.locator(".rank").first.inner_text().endswith(f", {hits[0].tile_m:.0f} m")
         # A card leads to its place on the map.
         assert tab.off_centre(".pin >> text='2'") > 60
         page.click("#hit-1 .go")

@@ -110,9 +110,10 @@
   function card(feature, number, source) {
     const hit = feature.properties;
     const place = `${hit.lat.toFixed(6)}, ${hit.lon.toFixed(6)}`;
+    const side = typeof hit.tile_m === "number" ? `, ${Math.round(hit.tile_m)} m` : "";
     const facts = make("div", { class: "facts" },
       make("p", { class: "rank" }, make("b", { text: `${hit.rank}` }),
-        `score ${hit.score.toFixed(3)}`));
+        `score ${hit.score.toFixed(3)}${side}`));
     if (typeof hit.confidence === "number") {
       facts.append(make("p", { text: `confidence ${Math.round(hit.confidence * 100)} %` }),
         bar(hit.confidence, true));
