@@ -62,6 +62,7 @@ def _index(path: Path) -> str:
     told = json.loads(path.read_text("utf-8"))
     names = {
         "index": "`ngcg index`: read, resized, embedded, committed",
+        "int8": "`ngcg index --precision int8`",
         "graph": "loop over the exported image graph",
         "torch": "loop in torch",
     }

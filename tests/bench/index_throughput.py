@@ -10,10 +10,10 @@ already:
   splits its operations among them;
 - `torch`: the same model in torch, `index`'s batches, each normalised and embedded.
 
-What a run pays once (imports, loading the model) is measured by an index of one tile and told, not
-counted. The ratios are of processor time a tile, which other work on the machine hardly spoils;
-with `--clock`, for an idle one, of tiles a second. Prints one JSON object; exits with 1 when a
-median ratio is below its limit.
+A run in int8 is told besides. What a run pays once (imports, loading the model) is measured by an
+index of one tile and told, not counted. The ratios are of processor time a tile, which other work
+on the machine hardly spoils; with `--clock`, for an idle one, of tiles a second. Prints one JSON
+object; exits with 1 when a median ratio is below its limit.
 """
 
 from __future__ import annotations
@@ -88,27 +88,32 @@ def main() -> None:
         rows = math.ceil(args.tiles / 32)
         _draw(large, 32 * SIDE, rows * SIDE)
         _draw(small, SIDE, SIDE)
-        starts = [_index(small, args.model, Path(folder, f"small-{i}")) for i in range(3)]
+        starts = [
+            _index(small, args.model, Path(folder, f"small-{i}"), "float32", 1) for i in range(3)
+        ]
         start, start_cpu = (statistics.median(both) for both in zip(*starts, strict=True))
         for number in range(args.rounds):
             runs = {
-                "index": partial(_index, large, args.model, Path(folder, f"large-{number}")),
+                **{
+                    name: partial(_index, large, args.model, Path(folder, f"{name}-{number}"), how)
+                    for name, how in (("index", "float32"), ("int8", "int8"))
+                },
                 "graph": partial(_loop, large, args.model, "graph", args.threads),
                 "torch": partial(_loop, large, args.model, "torch", args.threads),
             }
             order = list(runs)[:: 1 if number % 2 else -1]
             took = {name: runs[name](32 * rows) for name in order}
-            index, cpu = took["index"][0] - start, took["index"][1] - start_cpu
             tiles = 32 * rows
-            own = {"index": (index / (tiles - 1), cpu / (tiles - 1))} | {
-                name: (took[name][0] / tiles, took[name][1] / tiles) for name in LIMITS
+            own = {
+                name: (both[0] / tiles, both[1] / tiles)
+                if name in LIMITS
+                else ((both[0] - start) / (tiles - 1), (both[1] - start_cpu) / (tiles - 1))
+                for name, both in took.items()
             }
             ratio = {
-                name: [
-                    round(mine / whole, 3) for mine, whole in zip(value, own["index"], strict=True)
-                ]
-                for name, value in own.items()
-                if name in LIMITS
+                name: [round(mine / run, 3) for mine, run in zip(both, own["index"], strict=True)]
+                for name, both in own.items()
+                if name != "index"
             }
             rounds.append(
                 {
@@ -128,10 +133,11 @@ def main() -> None:
     sys.exit(0 if all(ratios[name] >= limit for name, limit in LIMITS.items()) else 1)
 
 
-def _index(path: Path, model: str, folder: Path, tiles: int = 1) -> tuple[float, float]:
+def _index(path: Path, model: str, folder: Path, precision: str, tiles: int) -> tuple[float, float]:
     """Seconds of a whole run, on the clock and of processors."""
     command = [Path(sys.executable).with_name("ngcg"), "index", path, "--index", folder, "-q"]
     cut = ["--tile", f"{SIDE}px", "--overlap", "0", "--model", model, "--device", "cpu", "--json"]
+    cut += ["--precision", precision]
     before, began = os.times(), time.perf_counter()
     done = subprocess.run([*command, *cut], stdout=subprocess.PIPE, check=True)
     seconds, after = time.perf_counter() - began, os.times()
