@@ -41,6 +41,7 @@ rows=(
   "temperature-learned --learn-temperature"
   "direction-one-way --direction text-to-image"
   "batches-shuffle --batches shuffle"
+  "published --direction text-to-image --batches shuffle --augment none --batch-size 10 --warmup 0.01"
 )
 for name in ${BACKBONES:-}; do
   rows+=("backbone-${name//\//--} --model $name")
