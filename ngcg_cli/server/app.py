@@ -142,7 +142,7 @@ class Service:
     async def picture(self, request: Request) -> Response:
         """A box of one source."""
         number = request.path_params["number"]
-        bounds = numbers_of(request.path_params["bounds"], 4)
+        bounds = numbers_of("bounds", request.path_params["bounds"], 4)
         return await self._image(
             lambda: self._imagery.picture(self._desk.state, number, bounds, PICTURE_SIDE)
         )
@@ -150,7 +150,7 @@ class Service:
     async def heat(self, request: Request) -> Response:
         """The scores of all tiles, in a box of the map."""
         asked = _asked(request)
-        bounds = numbers_of(request.query_params.get("bounds", ""), 4)
+        bounds = numbers_of("bounds", request.query_params.get("bounds", ""), 4)
         if not (bounds[0] < bounds[2] and bounds[1] < bounds[3]):
             raise Refused("bounds are left,bottom,right,top in metres")
 
@@ -232,11 +232,12 @@ def _asked(request: Request) -> Asked:
         raise Refused(f"k is not a whole number from 1 to {MAX_HITS}")
     filters: dict[str, Any] = {}
     if "bbox" in given:
-        filters["bbox"] = tuple(numbers_of(given["bbox"], 4))
+        filters["bbox"] = tuple(numbers_of("bbox", given["bbox"], 4))
     if ("near" in given) != ("within" in given):
         raise Refused("near and within go together")
     if "near" in given:
-        filters["near"] = (*numbers_of(given["near"], 2), *numbers_of(given["within"], 1))
+        place = numbers_of("near", given["near"], 2)
+        filters["near"] = (*place, *numbers_of("within", given["within"], 1))
     Filters(**filters)  # raises UsageError
     return Asked(Question(tuple(parts)), int(top), tuple(filters.items()))
 

@@ -172,8 +172,8 @@ class Refused(ValueError):
     """What a client asks makes no sense; the text is for its author."""
 
 
-def numbers_of(text: str, count: int) -> Sequence[float]:
-    """Reads `count` finite numbers with commas between them.
+def numbers_of(name: str, text: str, count: int) -> Sequence[float]:
+    """Reads `count` finite numbers with commas between them, which a client calls `name`.
 
     Raises:
         Refused: they are not.
@@ -183,5 +183,6 @@ def numbers_of(text: str, count: int) -> Sequence[float]:
     except ValueError:
         numbers = []
     if len(numbers) != count or len(text) > 200 or not all(map(np.isfinite, numbers)):
-        raise Refused(f"{text[:200]!r} is not {count} finite numbers with commas between them")
+        what = "a finite number" if count == 1 else f"{count} finite numbers with commas between"
+        raise Refused(f"{name}: {text[:200]!r} is not {what}")
     return numbers
