@@ -70,6 +70,12 @@ def _vectors(encoder: Encoder) -> np.ndarray:
     return np.concatenate([encoder.encode_texts(TEXTS), encoder.encode_images(_images())])
 
 
+def test_a_checkpoint_can_be_read_by_whom_its_folder_is_for(folder: Path) -> None:
+    """safetensors writes files for their owner alone, whatever the umask."""
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert modes["model.safetensors"] == modes["ngcg.json"]
+
+
 def test_the_fused_way_gives_the_plain_ways_tokens(
     tower: ConvTower, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,6 +291,8 @@ def save_checkpoint(
     fresh.mkdir()
     try:
         _write(encoder, fresh, extra or {}, dtype)
+        for path in fresh.glob("*.safetensors"):  # the library writes them for their owner alone
+            shutil.copymode(fresh / STAMP, path)
         _replace(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -109,15 +109,15 @@ def export(
     images = [encoder.resized(image) for image in calibration]
     if own:
         return _add(encoder, encoder, out, precision, images)
-    fresh = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    whole = out.absolute()
+    fresh = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:
         save_checkpoint(
             encoder, fresh, dtype=torch.float16 if precision == "float16" else torch.float32
         )
         stored = load_encoder(fresh, "cpu", precision="float32")
         report = _add(encoder, stored, fresh, precision, images)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        fresh.replace(out)
+        fresh.replace(whole)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return ExportReport(**{**asdict(report), "out": os.fspath(out)})
