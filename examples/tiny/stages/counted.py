@@ -8,6 +8,7 @@ its own, among other things. What is true of a tile is told by the same statemen
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +110,7 @@ def make_counted(seed: int, size: int = 150) -> Tile:
     placed = 0
     for x, y in _spots(rng, count, kind.room, width):
         angle = turn + float(rng.normal(0, 0.06 if rng.random() < 0.7 else 1.0))
-        placed += site.attempt(lambda x=x, y=y, a=angle: kind.build(site, x, y, a))
+        placed += site.attempt(partial(kind.build, site, x, y, angle))
         if placed == count:
             break
     for _ in range(int(rng.integers(0, 3)) if kind.beside else 0):

@@ -8,6 +8,7 @@ origin. A thing that the town has words for is a feature, and statements tell of
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from shapely.geometry import LineString, Polygon
@@ -161,7 +162,7 @@ def cars(site: Site, width: float) -> str:
     site.poly(box(0, 0, side, side * 0.7), site.asphalt, PAVED, ASPHALT)
     for _ in range(int(rng.integers(1, 8))):
         x, y = rng.uniform(-0.42, 0.42, 2) * side * np.array([1, 0.7])
-        site.attempt(lambda x=x, y=y: car(site, float(x), float(y), float(rng.normal(0, 0.3))))
+        site.attempt(partial(car, site, float(x), float(y), float(rng.normal(0, 0.3))))
     return ""
 
 
