@@ -35,7 +35,7 @@ def both() -> tuple[Encoder, Encoder]:
 
 
 def test_the_bundled_export_is_that_of_the_bundled_weights(both: tuple[Encoder, Encoder]) -> None:
-    """If not: `ngcg export tiny --out ngcg_cli/models/tiny`."""
+    """If not, `examples/tiny/README.md` says how to make it."""
     torch_, onnx = both
     assert (torch_.engine.kind, onnx.engine.kind) == ("torch", "onnx")
     assert torch_.fingerprint == onnx.fingerprint
@@ -60,7 +60,7 @@ def test_their_vectors_are_interchangeable(both: tuple[Encoder, Encoder]) -> Non
 
 
 def test_its_export_in_int8_is_close(both: tuple[Encoder, Encoder]) -> None:
-    """If it is not there: `ngcg export tiny --out ngcg_cli/models/tiny --precision int8`."""
+    """Made as `examples/tiny/README.md` says."""
     exact, small = both[1], open_encoder("tiny", "cpu", precision="int8")
     assert (small.engine.kind, small.precision) == ("onnx", "int8")
     assert small.fingerprint == exact.fingerprint
