@@ -102,20 +102,6 @@ def embed_on_ray(
     Raises:
         NgcgError: Ray is not installed, or the cluster cannot be reached.
     """
-    with contextlib.redirect_stdout(_Told()):
-        _embed_on_ray(jobs, encoder, model, hand_on, address, device, batch_size, drivers)
-
-
-def _embed_on_ray(
-    jobs: Sequence[Job],
-    encoder: Encoder,
-    model: str,
-    hand_on: Callable[[Chunk], object],
-    address: str,
-    device: str,
-    batch_size: int,
-    drivers: Sequence[str],
-) -> None:
     ray = _started(address)
     # Not what was asked for: `auto` may mean another precision on a worker's device.
     precision = cast("PrecisionChoice", encoder.precision)
@@ -140,22 +126,23 @@ def _embed_on_ray(
         num_cpus=0 if gpus else 0.5,
     )
     failed: set[str] = set()
-    try:
-        for row in data.iter_rows():
-            chunk: Chunk = row["chunk"]
-            if chunk.path in failed:
-                continue
-            if chunk.error is not None:
-                failed.add(chunk.path)
-            hand_on(chunk)
-    except ray.exceptions.RayError as error:
-        raise NgcgError(
-            f"the work on Ray ended: {_cause(error)}",
-            hint="What is committed is kept; give the same command again to go on.",
-        ) from error
-    finally:
-        if not address:
-            ray.shutdown()
+    with contextlib.redirect_stdout(_Told()):
+        try:
+            for row in data.iter_rows():
+                chunk: Chunk = row["chunk"]
+                if chunk.path in failed:
+                    continue
+                if chunk.error is not None:
+                    failed.add(chunk.path)
+                hand_on(chunk)
+        except ray.exceptions.RayError as error:
+            raise NgcgError(
+                f"the work on Ray ended: {_cause(error)}",
+                hint="What is committed is kept; give the same command again to go on.",
+            ) from error
+        finally:
+            if not address:
+                ray.shutdown()
 
 
 def pieces(jobs: Sequence[Job]) -> Iterator[Piece]:
