@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ from ngcg_cli.journeys.planning import Job, SourceReport
 from ngcg_cli.search import SourceRecord, TileIndex
 
 ray = pytest.importorskip("ray")
+
+OWN = 987  # a descriptor that no other process has
 
 
 def contents(index: Path) -> dict[tuple, np.ndarray]:
@@ -96,19 +99,46 @@ def test_a_cluster_that_is_not_there_is_told_at_once(ngcg: Ngcg, tmp_path: Path)
 
 @contextlib.contextmanager
 def own_file(path: Path) -> Iterator[str]:
-    """A name of a file that means it in this process alone."""
-    number = 987
+    """A name of a file that means it in this process alone, and in those that are given it."""
     with path.open("rb") as file:
-        os.dup2(file.fileno(), number)
-    yield f"/proc/self/fd/{number}"
-    os.close(number)
+        os.dup2(file.fileno(), OWN)
+    yield f"/proc/self/fd/{OWN}"
+    os.close(OWN)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A cluster of one machine that this process is no part of, and that asks for a token."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-the-tests-0123456789abcdef")
+    port = free_port()
+    ports = (f"--port={free_port()}", f"--ray-client-server-port={port}")
+    anywhere = ("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0")
+    words = ("start", "--head", "--block", "--num-cpus=1", "--include-dashboard=false")
+    command = [Path(sys.executable).with_name("ray"), *words, *ports, *anywhere]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet["env"] = {**os.environ, "RAY_AUTH_MODE": "token"}  # type: ignore[assignment]
+    with subprocess.Popen(command, **quiet) as head:  # type: ignore[call-overload]
+        until = time.monotonic() + 200
+        while head.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.2)
+        yield f"ray://127.0.0.1:{port}"
+        head.terminate()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_ray_makes_the_same_index_and_names_what_fails(
-    ngcg: Ngcg, tmp_path: Path, fake_backbone: Path
+    ngcg: Ngcg, tmp_path: Path, fake_backbone: Path, cluster: str
 ) -> None:
     folder = tmp_path / "rasters"
     folder.mkdir()
@@ -119,18 +149,20 @@ def test_ray_makes_the_same_index_and_names_what_fails(
     # Not in what `auto` is on a worker's device.
     low = (*args, "--precision", "bfloat16")
     alone = ngcg(*low, "--index", tmp_path / "alone")
-    low = (*low, "--index", tmp_path / "many", "--engine", "ray")
+    low = (*low, "--index", tmp_path / "many", "--engine", cluster)
     with own_file(write_raster(tmp_path / "own.tif", seed=4)) as unseen:
-        many = ngcg(*low, unseen)
-    assert (alone.status, many.status) == (3, 3), many.err
-    last = json.loads(many.out)["sources"].pop()
+        # In a process of its own: Ray looks at its settings when it is imported.
+        command = [Path(sys.executable).with_name("ngcg"), *map(str, low), unseen]
+        many = subprocess.run(command, pass_fds=[OWN], capture_output=True, text=True)
+    assert (alone.status, many.returncode) == (3, 3), many.stderr
+    last = json.loads(many.stdout)["sources"].pop()
     assert (last["path"], last["status"]) == (unseen, "failed")
     assert f"the worker {socket.gethostname()} cannot see it" in last["reason"]
     same(tmp_path / "alone", tmp_path / "many")
     assert ngcg(*args, "--index", tmp_path / "float").status == 3
     first, second = contents(tmp_path / "alone"), contents(tmp_path / "float")
     assert any(np.abs(first[key] - second[key]).max() > 1e-4 for key in first)
-    one, other = (json.loads(outcome.out)["sources"] for outcome in (alone, many))
+    one, other = (json.loads(out)["sources"] for out in (alone.out, many.stdout))
     assert [(s["path"], s["status"], s["tiles"]) for s in one] == [
         (s["path"], s["status"], s["tiles"]) for s in other[:-1]
     ]

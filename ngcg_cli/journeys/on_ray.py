@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -106,30 +107,11 @@ def embed_on_ray(
     # Not what was asked for: `auto` may mean another precision on a worker's device.
     precision = cast("PrecisionChoice", encoder.precision)
     wanted = _Model(model, device, precision, encoder.dim, encoder.fingerprint)
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0))
-    actors = gpus or max(1, int(resources.get("CPU", 2)) - 1)
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    rows = [{"piece": piece} for piece in pieces(jobs)]
-    side = 2 * encoder.image_size
-    data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    data = data.flat_map(_Reader(side, drivers), num_cpus=0.5).map_batches(
-        _Embedder,
-        fn_constructor_args=(wanted, batch_size),
-        batch_size=_AT_ONCE,
-        batch_format="numpy",
-        concurrency=(1, actors),
-        num_gpus=1 if gpus else 0,
-        num_cpus=0 if gpus else 0.5,
-    )
+    work = _Work(list(pieces(jobs)), wanted, 2 * encoder.image_size, batch_size, tuple(drivers))
     failed: set[str] = set()
     with contextlib.redirect_stdout(_Told()):
         try:
-            for row in data.iter_rows():
-                chunk: Chunk = row["chunk"]
+            for chunk in _from_afar(ray, work) if address else work.chunks():
                 if chunk.path in failed:
                     continue
                 if chunk.error is not None:
@@ -141,8 +123,63 @@ def embed_on_ray(
                 hint="What is committed is kept; give the same command again to go on.",
             ) from error
         finally:
-            if not address:
-                ray.shutdown()
+            ray.shutdown()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All that is to be done, as it goes to a process of the cluster."""
+
+    pieces: list[Piece]
+    model: _Model
+    side: int
+    batch_size: int
+    drivers: tuple[str, ...]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Has it done; the chunks come in order. Only where the cluster is: Ray Data must be."""
+        import ray.data
+
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        actors = gpus or max(1, int(resources.get("CPU", 2)) - 1)
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        rows = [{"piece": piece} for piece in self.pieces]
+        data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        data = data.flat_map(_Reader(self.side, self.drivers), num_cpus=0.5).map_batches(
+            _Embedder,
+            fn_constructor_args=(self.model, self.batch_size),
+            batch_size=_AT_ONCE,
+            batch_format="numpy",
+            concurrency=(1, actors),
+            num_gpus=1 if gpus else 0,
+            num_cpus=0 if gpus else 0.5,
+        )
+        for row in data.iter_rows():
+            yield row["chunk"]
+
+
+class _Foreman:
+    """An actor that has the work done where the cluster is, for a driver that is not there."""
+
+    def __init__(self, work: _Work) -> None:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        self._chunks = work.chunks()
+
+    def take(self) -> list[Chunk]:
+        """The next chunks; none at the end."""
+        return list(itertools.islice(self._chunks, _AT_ONCE))
+
+
+def _from_afar(ray: Any, work: _Work) -> Iterator[Chunk]:
+    foreman = ray.remote(num_cpus=0)(_Foreman).remote(work)
+    coming = foreman.take.remote()
+    while chunks := ray.get(coming):
+        coming = foreman.take.remote()  # while these are committed
+        yield from chunks
 
 
 def pieces(jobs: Sequence[Job]) -> Iterator[Piece]:
@@ -235,6 +272,8 @@ def _started(address: str) -> Any:
     """Ray, connected or started; quiet."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address and _has_token():  # its client does not look by itself
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
         import ray.data
@@ -259,9 +298,16 @@ def _started(address: str) -> Any:
         raise NgcgError(
             f"Ray cannot be reached: {' '.join(str(error).split())[:200]}",
             where=address or None,
-            hint="Give --engine ray://HOST:PORT of a running cluster, or ray to start one here.",
+            hint="Give --engine ray://HOST:PORT of a running cluster, its token in RAY_AUTH_TOKEN "
+            "if it asks for one; or ray to start one here.",
         ) from error
     return ray
+
+
+def _has_token() -> bool:
+    """Whether the user has a token for clusters, where Ray keeps it."""
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token")
+    return bool(os.environ.get("RAY_AUTH_TOKEN")) or os.path.isfile(named)
 
 
 def _reach(address: str, host: str, port: str) -> None:
