@@ -148,7 +148,7 @@ class _Work:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         rows = [{"piece": piece} for piece in self.pieces]
-        data = ray.data.from_items(rows, override_num_blocks=len(rows))
+        data: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
         data = data.flat_map(_Reader(self.side, self.drivers), num_cpus=0.5).map_batches(
             _Embedder,
             fn_constructor_args=(self.model, self.batch_size),
