@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from graph_samples import use_small_graphs
+from journey_samples import Index
 from range_server import serving
 from samples import SIDE, TILE, Ngcg, Outcome, write_raster
 from small_models import internvl, smolvlm, write_smolvlm, write_talker, write_tokenizer
@@ -129,3 +130,29 @@ def ask(ngcg: Ngcg, town: Path, monkeypatch: pytest.MonkeyPatch) -> Ngcg:
 def small_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs for few tiles."""
     use_small_graphs(monkeypatch)
+
+
+# --- runs of indexing, from Python ------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _its_encoder(fake_backbone: Path) -> Any:
+    from ngcg_cli.encoder.checkpoint import load_encoder
+
+    return load_encoder(str(fake_backbone), "cpu")
+
+
+@pytest.fixture
+def reindex(
+    tmp_path: Path, fake_backbone: Path, _its_encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> Index:
+    """Indexes into `tmp_path / "index"`; `added` of the report counts what was embedded."""
+    from ngcg_cli.journeys.indexing import index_sources
+
+    monkeypatch.setattr("ngcg_cli.journeys.indexing.load_model", lambda *_, **__: _its_encoder)
+
+    def run(*sources: Path, **more: Any) -> Any:
+        settings = {"tile": "32px", "overlap": 0.0, "model": str(fake_backbone), **more}
+        return index_sources([str(s) for s in sources], tmp_path / "index", **settings)
+
+    return run

@@ -12,248 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoint_samples import KEY, TEXTS, copied, edit_weights, some_images, train_a_step, vectors
 from safetensors.torch import load_file, save_file
 
-from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder, build_encoder
 from ngcg_cli.encoder.lora import LoraSettings, add_lora
-from ngcg_cli.encoder.weights import digest_weights, pick_device, resolve
-from ngcg_cli.errors import ModelError, UsageError
-
-TEXTS = ["many planes are parked next to a long building", "boats", "a red roof"]
-
-
-def _images() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
-
-
-def _vectors(encoder: Encoder) -> np.ndarray:
-    return np.concatenate([encoder.encode_texts(TEXTS), encoder.encode_images(_images())])
-
-
-def _train_a_step(encoder: Encoder) -> None:
-    torch.manual_seed(11)
-    module = encoder.module.train()
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=1e-2)
-    for _ in range(2):  # LoRA's B starts at zero: A moves from the second step on
-        scores = (
-            module.embed_texts(*encoder.tokens(TEXTS[:2]))
-            @ module.embed_images(encoder.pixels(_images())).T
-        )
-        optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(scores / 0.03, torch.arange(2)).backward()
-        optimiser.step()
-    module.eval()
+from ngcg_cli.encoder.weights import digest_weights
+from ngcg_cli.errors import ModelError
 
 
 @pytest.fixture
 def adapted(fake_backbone: Path, tmp_path: Path) -> tuple[Encoder, Path]:
     encoder = load_encoder(fake_backbone, "cpu", trainable=True)
     add_lora(encoder.module)
-    _train_a_step(encoder)
+    train_a_step(encoder)
     return encoder, save_checkpoint(encoder, tmp_path / "lora", {"temperature": 0.03})
 
 
-def _copy(folder: Path, to: Path) -> Path:
-    return Path(shutil.copytree(folder, to))
-
-
-# --- model directories ------------------------------------------------------------------------
-
-
-def test_a_model_directory_gives_transformers_own_vectors(fake_backbone: Path) -> None:
-    from transformers import AutoModel
-
-    encoder = load_encoder(fake_backbone, "cpu")
-    theirs = AutoModel.from_pretrained(fake_backbone).eval()
-    ids, mask = encoder.tokens(TEXTS[:1])
-    with torch.inference_mode():
-        hidden = theirs(input_ids=ids, attention_mask=mask).last_hidden_state[:, -1]
-    hidden = torch.nn.functional.normalize(hidden, dim=-1).numpy()
-    np.testing.assert_allclose(encoder.encode_texts(TEXTS[:1]), hidden, atol=1e-6)
-    assert encoder.name == str(fake_backbone)
-    assert encoder.device.type == "cpu"
-    assert not any(p.requires_grad for p in encoder.module.parameters())
-
-
-@pytest.mark.parametrize("family", ["smolvlm", "internvl"])
-def test_a_checkpoint_with_a_language_model_head_loads_without_it(
-    family: str, request: pytest.FixtureRequest, tokenizer_dir: Path, tmp_path: Path
-) -> None:
-    from transformers import InternVLForConditionalGeneration, SmolVLMForConditionalGeneration
-
-    kinds: dict[str, Any] = {
-        "smolvlm": SmolVLMForConditionalGeneration,
-        "internvl": InternVLForConditionalGeneration,
-    }
-    torch.manual_seed(5)
-    whole = kinds[family](request.getfixturevalue(f"{family}_config")).eval()
-    whole.save_pretrained(tmp_path / "model", max_shard_size="200KB")
-    assert len(list((tmp_path / "model").glob("*.safetensors"))) > 1, "in shards"
-    shutil.copytree(tokenizer_dir, tmp_path / "model", dirs_exist_ok=True)
-    encoder = load_encoder(tmp_path / "model", "cpu")
-    ids, mask = encoder.tokens(TEXTS[:1])
-    with torch.inference_mode():
-        hidden = whole.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, -1]
-    hidden = torch.nn.functional.normalize(hidden, dim=-1).numpy()
-    np.testing.assert_allclose(encoder.encode_texts(TEXTS[:1]), hidden, atol=1e-6)
-
-
-def test_sixteen_bit_weights_are_computed_with_in_float32(
-    fake_backbone: Path, tmp_path: Path
-) -> None:
-    encoder = load_encoder(fake_backbone, "cpu")
-    half = load_encoder(save_checkpoint(encoder, tmp_path / "half", dtype=torch.float16), "cpu")
-    assert {p.dtype for p in half.module.parameters()} == {torch.float32}
-    size = (tmp_path / "half" / "model.safetensors").stat().st_size
-    assert size < 0.6 * (fake_backbone / "model.safetensors").stat().st_size
-    np.testing.assert_allclose(_vectors(half), _vectors(encoder), atol=5e-3)
-    assert half.fingerprint != encoder.fingerprint
-
-
-def test_scale_factor_follows_the_weights(fake_backbone: Path, tmp_path: Path) -> None:
-    folder = _copy(fake_backbone, tmp_path / "model")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"scale_factor": 1}))
-    encoder = load_encoder(folder, "cpu")
-    assert encoder.backbone.image_tokens == 4
-    np.testing.assert_array_equal(_vectors(encoder), _vectors(load_encoder(fake_backbone, "cpu")))
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's, of transformers 5.23's new names
-def test_plain_peft_is_told_the_scale_factor(fake_backbone: Path, tmp_path: Path) -> None:
-    from peft import PeftModel
-    from transformers import AutoConfig, AutoModel
-
-    published = _copy(fake_backbone, tmp_path / "model")
-    config = json.loads((published / "config.json").read_text())
-    (published / "config.json").write_text(json.dumps(config | {"scale_factor": 1}))
-    encoder = load_encoder(published, "cpu", trainable=True)
-    add_lora(encoder.module)
-    folder = save_checkpoint(encoder, tmp_path / "out")
-    told = json.loads((folder / "ngcg.json").read_text())["config"]
-    assert told == {"scale_factor": 2}
-    with pytest.raises(RuntimeError):
-        AutoModel.from_pretrained(published)
-    settled = AutoConfig.from_pretrained(published)
-    for name, value in told.items():
-        setattr(settled, name, value)
-    plain = AutoModel.from_pretrained(published, config=settled)
-    adapted = PeftModel.from_pretrained(plain, str(folder)).eval()
-    pixels = encoder.pixels(_images()[:1])
-    with torch.inference_mode():
-        module = encoder.module.eval()
-        ours = module.base.connector(module.vision_tokens(pixels))
-        theirs = torch.stack(list(adapted.get_image_features(pixels[None]).pooler_output))
-    assert ours.shape[-2] == encoder.backbone.image_tokens
-    torch.testing.assert_close(theirs.reshape(ours.shape), ours, atol=1e-5, rtol=0)
-
-
-def _edit_weights(folder: Path, **changes: torch.Tensor | None) -> None:
-    state = load_file(folder / "model.safetensors") | changes
-    save_file({k: v for k, v in state.items() if v is not None}, folder / "model.safetensors")
-
-
-KEY = "text_model.layers.0.mlp.up_proj.weight"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({KEY: None}, "1 missing weights .*up_proj"),
-        ({"stray.weight": torch.zeros(2)}, "1 unexpected weights .*stray"),
-        ({KEY: torch.zeros(3, 3)}, "weights do not fit config.json"),
-    ],
-)
-def test_weights_that_do_not_match_key_by_key_are_refused(
-    fake_backbone: Path, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    folder = _copy(fake_backbone, tmp_path / "model")
-    _edit_weights(folder, **changes)
-    with pytest.raises(ModelError, match=message):
-        load_encoder(folder, "cpu")
-
-
-def test_damaged_directories_say_what_is_wrong(fake_backbone: Path, tmp_path: Path) -> None:
-    def broken(name: str, file: str, content: bytes | None) -> Path:
-        folder = _copy(fake_backbone, tmp_path / name)
-        (folder / file).unlink()
-        if content is not None:
-            (folder / file).write_bytes(content)
-        return folder
-
-    weights = (fake_backbone / "model.safetensors").read_bytes()
-    cases = [
-        (broken("a", "model.safetensors", None), r"no \*.safetensors weights"),
-        (broken("b", "model.safetensors", weights[:-100]), "weights do not fit|incomplete"),
-        (broken("c", "model.safetensors", b"pickle"), "not a safetensors file"),
-        (broken("d", "config.json", b"{}"), "no usable model config"),
-        (broken("e", "config.json", b"[1]"), "expected a JSON object"),
-        (broken("f", "config.json", b'{"model_type": "llama"}'), "'llama' is not supported"),
-        (broken("g", "config.json", None), "neither a model nor a checkpoint"),
-        (broken("h", "tokenizer.json", None), "the tokenizer cannot be read"),
-        (broken("i", "tokenizer.json", b'{"model": 1}'), "the tokenizer cannot be read"),
-    ]
-    for folder, message in cases:
-        with pytest.raises(ModelError, match=message) as caught:
-            load_encoder(folder, "cpu")
-        assert "\n" not in str(caught.value)
-        assert str(folder) in str(caught.value)
-
-
 # --- names ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["smolvlm-256m", "some-org/some-model"])
-def test_a_hub_that_cannot_be_reached_is_one_clear_line(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub.constants as constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    hub_id = BACKBONES[name].hub_id if name in BACKBONES else name
-    with pytest.raises(ModelError, match=rf"^{hub_id} at revision main: .*HF_HOME.*tiny") as caught:
-        load_encoder(name, "cpu")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_cached_hub_model_needs_no_network(
-    fake_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub.constants as constants
-
-    commit = "0123456789" * 4
-    cache = tmp_path / "models--some-org--some-model"
-    _copy(fake_backbone, cache / "snapshots" / commit)
-    (cache / "refs").mkdir()
-    (cache / "refs" / "main").write_text(commit)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    encoder = load_encoder("some-org/some-model", "cpu", trainable=True)
-    assert encoder.name == "some-org/some-model"
-    assert encoder.origin is not None
-    assert (encoder.origin["hub_id"], encoder.origin["revision"]) == (encoder.name, commit)
-    add_lora(encoder.module)
-    folder = save_checkpoint(encoder, tmp_path / "out")
-    adapter = json.loads((folder / "adapter_config.json").read_text())
-    assert adapter["base_model_name_or_path"] == "some-org/some-model"
-    assert adapter["revision"] == commit
-    load_encoder(folder, "cpu")
-
-
-@pytest.mark.parametrize("name", ["huge", "/nowhere/at/all", "./nowhere", "a/b/c", ""])
-def test_an_unknown_name_lists_what_there_is(name: str) -> None:
-    with pytest.raises(ModelError, match=r"no model '.*tiny, smolvlm-256m"):
-        resolve(name)
-
-
-@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
-def test_a_device_that_is_not_there_is_wrong_usage(device: str) -> None:
-    with pytest.raises(UsageError, match=f"device '{device}' is not available"):
-        pick_device(device)
 
 
 # --- LoRA -------------------------------------------------------------------------------------
@@ -289,18 +66,18 @@ def test_a_lora_checkpoint_gives_the_trained_vectors_merged_and_unmerged(
     fake_backbone: Path, tmp_path: Path, dora: bool, pooling: Any
 ) -> None:
     encoder = load_encoder(fake_backbone, "cpu", pooling=pooling, trainable=True)
-    before = _vectors(encoder)
+    before = vectors(encoder)
     add_lora(encoder.module, LoraSettings(dora=dora))
-    _train_a_step(encoder)
-    trained = _vectors(encoder)
+    train_a_step(encoder)
+    trained = vectors(encoder)
     assert np.abs(trained - before).max() > 1e-2
     folder = save_checkpoint(encoder, tmp_path / "out")
     merged = load_encoder(folder, "cpu")
     assert merged.module.adapter is None
     assert not any("lora" in n for n, _ in merged.module.named_modules())
-    np.testing.assert_allclose(_vectors(merged), trained, atol=2e-5)
+    np.testing.assert_allclose(vectors(merged), trained, atol=2e-5)
     again = load_encoder(folder, "cpu", trainable=True)
-    np.testing.assert_allclose(_vectors(again), trained, atol=1e-6)
+    np.testing.assert_allclose(vectors(again), trained, atol=1e-6)
     names = [
         {n for n, p in e.module.named_parameters() if p.requires_grad} for e in (encoder, again)
     ]
@@ -354,9 +131,9 @@ def test_training_on_top_of_an_adapted_model_keeps_both(
     encoder = load_encoder(adapted[1], "cpu")
     encoder.module.requires_grad_(True)
     add_lora(encoder.module, LoraSettings(rank=2))
-    _train_a_step(encoder)
+    train_a_step(encoder)
     folder = save_checkpoint(encoder, tmp_path / "second")
-    np.testing.assert_allclose(_vectors(load_encoder(folder, "cpu")), _vectors(encoder), atol=2e-5)
+    np.testing.assert_allclose(vectors(load_encoder(folder, "cpu")), vectors(encoder), atol=2e-5)
 
 
 def test_a_checkpoint_that_does_not_fit_its_base_is_refused(
@@ -365,14 +142,14 @@ def test_a_checkpoint_that_does_not_fit_its_base_is_refused(
     _, folder = adapted
 
     def variant(name: str, **changes: Any) -> Path:
-        copy = _copy(folder, tmp_path / name)
+        copy = copied(folder, tmp_path / name)
         stamp = json.loads((copy / "ngcg.json").read_text())
         (copy / "ngcg.json").write_text(json.dumps(stamp | changes))
         return copy
 
     stamp = json.loads((folder / "ngcg.json").read_text())
-    other = _copy(fake_backbone, tmp_path / "other")
-    _edit_weights(other, **{KEY: torch.zeros(128, 64)})
+    other = copied(fake_backbone, tmp_path / "other")
+    edit_weights(other, **{KEY: torch.zeros(128, 64)})
     moved = variant("moved", base=stamp["base"] | {"name": str(other)})
     with pytest.raises(ModelError, match=r"trained on .* but .*other now has weights"):
         load_encoder(moved, "cpu")
@@ -407,14 +184,14 @@ def test_a_full_checkpoint_carries_weights_tokenizer_and_settings(
     fake_backbone: Path, tmp_path: Path
 ) -> None:
     encoder = load_encoder(fake_backbone, "cpu", pooling="query", trainable=True)
-    _train_a_step(encoder)
+    train_a_step(encoder)
     folder = save_checkpoint(encoder, tmp_path / "full", {"epochs": 1})
     again = load_encoder(folder, "cpu")
     assert again.module.pooling == "query"
-    np.testing.assert_allclose(_vectors(again), _vectors(encoder), atol=1e-6)
+    np.testing.assert_allclose(vectors(again), vectors(encoder), atol=1e-6)
     # Written over, not beside: the second save replaces the first and leaves no leftovers.
     save_checkpoint(again, folder)
-    np.testing.assert_array_equal(_vectors(load_encoder(folder, "cpu")), _vectors(again))
+    np.testing.assert_array_equal(vectors(load_encoder(folder, "cpu")), vectors(again))
     assert [p.name for p in tmp_path.iterdir()] == ["full"]
     (folder / "pooling.safetensors").write_bytes(b"\x80\x04")
     with pytest.raises(ModelError, match="the learned pooling cannot be loaded"):
@@ -430,7 +207,7 @@ def test_a_fresh_encoder_round_trips(
     torch.manual_seed(0)
     encoder = build_encoder(smolvlm_config, tokenizer_dir, pooling="mean")
     again = load_encoder(save_checkpoint(encoder, tmp_path / "fresh"), "cpu")
-    np.testing.assert_array_equal(_vectors(again), _vectors(encoder))
+    np.testing.assert_array_equal(vectors(again), vectors(encoder))
     assert str(tmp_path) not in (tmp_path / "fresh" / "config.json").read_text()
     add_lora(encoder.module)
     with pytest.raises(ModelError, match="its base is nowhere"):
@@ -447,13 +224,13 @@ def test_a_sixteen_bit_base_takes_a_float32_adapter(fake_backbone: Path, tmp_pat
     trained = {n: p.dtype for n, p in encoder.module.named_parameters() if p.requires_grad}
     assert set(trained.values()) == {torch.float32}
     assert encoder.module.dtype == torch.bfloat16
-    _train_a_step(encoder)
+    train_a_step(encoder)
     folder = save_checkpoint(encoder, tmp_path / "out")
     # 8 bits of mantissa in every layer of the base.
-    np.testing.assert_allclose(_vectors(load_encoder(folder, "cpu")), _vectors(encoder), atol=0.05)
+    np.testing.assert_allclose(vectors(load_encoder(folder, "cpu")), vectors(encoder), atol=0.05)
     again = load_encoder(folder, "cpu", trainable=True, precision="bfloat16")
     assert {n: p.dtype for n, p in again.module.named_parameters() if p.requires_grad} == trained
-    np.testing.assert_array_equal(_vectors(again), _vectors(encoder))
+    np.testing.assert_array_equal(vectors(again), vectors(encoder))
 
 
 def test_gradients_reach_the_adapter_through_checkpointing(fake_backbone: Path) -> None:
@@ -463,7 +240,7 @@ def test_gradients_reach_the_adapter_through_checkpointing(fake_backbone: Path) 
     for on in (False, True):
         encoder.module.train().zero_grad()
         encoder.module.gradient_checkpointing(on)
-        images = encoder.module.embed_images(encoder.pixels(_images()))
+        images = encoder.module.embed_images(encoder.pixels(some_images()))
         texts = encoder.module.embed_texts(*encoder.tokens(TEXTS[:2]))
         (images * texts).sum().backward()
         grads.append(
@@ -477,7 +254,7 @@ def test_gradients_reach_the_adapter_through_checkpointing(fake_backbone: Path) 
 
 def test_a_folder_of_checkpoints_points_to_them(fake_backbone: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        _copy(fake_backbone, tmp_path / name)
+        copied(fake_backbone, tmp_path / name)
     with pytest.raises(ModelError, match=rf"{tmp_path}: neither .* Perhaps .*one or .*two"):
         load_encoder(tmp_path, "cpu")
 
@@ -485,7 +262,7 @@ def test_a_folder_of_checkpoints_points_to_them(fake_backbone: Path, tmp_path: P
 def test_a_run_that_is_not_done_is_its_best_checkpoint_else_its_last(
     adapted: tuple[Encoder, Path], fake_backbone: Path, tmp_path: Path
 ) -> None:
-    _copy(fake_backbone, tmp_path / "last")
+    copied(fake_backbone, tmp_path / "last")
     plain = load_encoder(tmp_path, "cpu").encode_texts(["a pond"])
     assert np.array_equal(plain, load_encoder(fake_backbone, "cpu").encode_texts(["a pond"]))
     shutil.copytree(adapted[1], tmp_path / "best")
@@ -501,17 +278,17 @@ def test_a_fingerprint_follows_everything_that_shapes_a_vector(
     fake_backbone: Path, tmp_path: Path
 ) -> None:
     first = load_encoder(fake_backbone, "cpu")
-    assert load_encoder(_copy(fake_backbone, tmp_path / "copy"), "cpu").fingerprint == (
+    assert load_encoder(copied(fake_backbone, tmp_path / "copy"), "cpu").fingerprint == (
         first.fingerprint
     ), "a copy is the same model"
     seen = {first.fingerprint, load_encoder(fake_backbone, "cpu", pooling="mean").fingerprint}
-    weights = _copy(fake_backbone, tmp_path / "weights")
+    weights = copied(fake_backbone, tmp_path / "weights")
     changed = load_file(weights / "model.safetensors")[KEY].clone()
     changed[0, 0] += 1e-3
-    _edit_weights(weights, **{KEY: changed})
-    resample = _copy(fake_backbone, tmp_path / "resample")
+    edit_weights(weights, **{KEY: changed})
+    resample = copied(fake_backbone, tmp_path / "resample")
     (resample / "preprocessor_config.json").write_text('{"resample": 2}')
-    eos = _copy(fake_backbone, tmp_path / "eos")
+    eos = copied(fake_backbone, tmp_path / "eos")
     (eos / "tokenizer_config.json").write_text('{"eos_token": "<img>"}')
     seen |= {load_encoder(folder, "cpu").fingerprint for folder in (weights, resample, eos)}
     assert len(seen) == 5

@@ -5,86 +5,54 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from affine import Affine
+from journey_samples import Index, told
 from killing import stored
 from rasterio.transform import from_origin
 from samples import SIDE, write_raster
 
-from ngcg_cli.errors import RasterError, TileIndexError
+from ngcg_cli.errors import TileIndexError
 from ngcg_cli.journeys import committing, files
-from ngcg_cli.journeys.indexing import IndexReport, index_sources
-from ngcg_cli.journeys.planning import Job, SourceReport
-from ngcg_cli.journeys.reading import CHUNK, read_ahead
-from ngcg_cli.raster import Raster, Window
-from ngcg_cli.search import SourceRecord, TileIndex
+from ngcg_cli.raster import Raster
+from ngcg_cli.search import TileIndex
 from ngcg_cli.search.match import matching
-
-Index = Callable[..., IndexReport]
-
-
-@pytest.fixture(scope="module")
-def encoder(fake_backbone: Path) -> Any:
-    from ngcg_cli.encoder.checkpoint import load_encoder
-
-    return load_encoder(str(fake_backbone), "cpu")
-
-
-@pytest.fixture
-def index(
-    tmp_path: Path, fake_backbone: Path, encoder: Any, monkeypatch: pytest.MonkeyPatch
-) -> Index:
-    """Indexes into `tmp_path / "index"`; `added` of the report counts what was embedded."""
-    monkeypatch.setattr("ngcg_cli.journeys.indexing.load_model", lambda *_, **__: encoder)
-
-    def run(*sources: Path, **more: Any) -> IndexReport:
-        settings = {"tile": "32px", "overlap": 0.0, "model": str(fake_backbone), **more}
-        return index_sources([str(s) for s in sources], tmp_path / "index", **settings)
-
-    return run
-
-
-def told(report: IndexReport) -> list[tuple[str, str, int]]:
-    return [(Path(s.path).name, s.status, s.tiles) for s in report.sources]
-
 
 # --- new, changed, touched, moved, gone --------------------------------------------------------
 
 
 def test_a_touched_file_is_unchanged_and_a_changed_one_of_equal_size_is_not(
-    tmp_path: Path, index: Index
+    tmp_path: Path, reindex: Index
 ) -> None:
     a, b = write_raster(tmp_path / "a.tif", 1), write_raster(tmp_path / "b.tif", 2, 590_000.0)
-    assert index(a, b).added == 32
+    assert reindex(a, b).added == 32
     size = b.stat().st_size
     write_raster(b, 3, 590_000.0)
     assert b.stat().st_size == size
     for path in (a, b):
         os.utime(path, ns=(1, time.time_ns()))
-    report = index(a, b)
+    report = reindex(a, b)
     assert told(report) == [("a.tif", "unchanged", 16), ("b.tif", "indexed", 16)]
     assert (report.added, report.tiles) == (16, 32)
-    assert index(a, b).added == 0  # the new times are remembered
+    assert reindex(a, b).added == 0  # the new times are remembered
 
 
 def test_a_moved_file_keeps_its_tiles(
-    tmp_path: Path, index: Index, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, reindex: Index, caplog: pytest.LogCaptureFixture
 ) -> None:
     a = write_raster(tmp_path / "a.tif", 1)
-    index(a)
+    reindex(a)
     before = stored(tmp_path / "index")
     moved = tmp_path / "deep" / "b.tif"
     moved.parent.mkdir()
     a.rename(moved)
     caplog.set_level("INFO", logger="ngcg_cli")  # whatever a command before left
-    report = index(moved.parent)
+    report = reindex(moved.parent)
     assert told(report) == [("b.tif", "unchanged", 16)]
     assert (report.added, report.tiles) == (0, 16)
     assert report.sources[0].as_json()["moved_from"] == str(a)
@@ -96,14 +64,14 @@ def test_a_moved_file_keeps_its_tiles(
 
 
 def test_twins_are_both_indexed_and_a_side_file_tells_them_apart(
-    tmp_path: Path, index: Index
+    tmp_path: Path, reindex: Index
 ) -> None:
     a = write_raster(tmp_path / "a.tif", 1)
     shutil.copy(a, tmp_path / "twin.tif")
-    assert index(a, tmp_path / "twin.tif").added == 32
+    assert reindex(a, tmp_path / "twin.tif").added == 32
     # One of two of the same content goes: the new path takes its tiles, the other's stay.
     a.rename(tmp_path / "c.tif")
-    report = index(tmp_path / "c.tif", tmp_path / "twin.tif")
+    report = reindex(tmp_path / "c.tif", tmp_path / "twin.tif")
     assert (report.added, report.tiles) == (0, 32)
 
     # The same pixels under another world file lie elsewhere: that is no move.
@@ -113,44 +81,44 @@ def test_twins_are_both_indexed_and_a_side_file_tells_them_apart(
         (tmp_path / f"{name}.tfw").write_text(f"1\n0\n0\n-1\n{west}.5\n4506999.5\n")
         crs = '<PAMDataset><SRS dataAxisToSRSAxisMapping="1,2">EPSG:32618</SRS></PAMDataset>'
         (tmp_path / f"{name}.tif.aux.xml").write_text(crs)
-    assert told(index(tmp_path / "old.tif")) == [("old.tif", "indexed", 16)]
+    assert told(reindex(tmp_path / "old.tif")) == [("old.tif", "indexed", 16)]
     for file in tmp_path.glob("old.*"):
         file.unlink()
-    assert told(index(tmp_path / "new.tif")) == [("new.tif", "indexed", 16)]
+    assert told(reindex(tmp_path / "new.tif")) == [("new.tif", "indexed", 16)]
 
 
-def test_prune_drops_what_is_gone_under_its_sources_alone(tmp_path: Path, index: Index) -> None:
+def test_prune_drops_what_is_gone_under_its_sources_alone(tmp_path: Path, reindex: Index) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     for number, path in enumerate([here / "a.tif", here / "b.tif", there / "c.tif"]):
         write_raster(path, number, 500_000.0 + 1_000 * number)
-    index(here, there)
+    reindex(here, there)
     (here / "a.tif").unlink()
     (there / "c.tif").unlink()
-    assert index(here).tiles == 48
-    report = index(here, prune=True)
+    assert reindex(here).tiles == 48
+    report = reindex(here, prune=True)
     assert told(report) == [("b.tif", "unchanged", 16)]
     assert (report.pruned, report.as_json()["pruned"], report.tiles) == (1, 1, 32)
     # A folder that is empty now may be a disk that is not mounted.
-    report = index(there, prune=True)
+    report = reindex(there, prune=True)
     assert (told(report), report.tiles) == ([("there", "failed", 0)], 32)
     (there / "other.txt").touch()
-    report = index(there / "c.tif", prune=True)
+    report = reindex(there / "c.tif", prune=True)
     assert (told(report), report.pruned, report.tiles) == ([], 1, 16)
 
 
-def test_a_vrt_is_changed_when_its_source_is(tmp_path: Path, index: Index) -> None:
+def test_a_vrt_is_changed_when_its_source_is(tmp_path: Path, reindex: Index) -> None:
     from rasterio.shutil import copy
 
     write_raster(tmp_path / "a.tif", 1)
     copy(tmp_path / "a.tif", tmp_path / "a.vrt", driver="VRT")
-    assert index(tmp_path / "a.vrt").added == 16
-    assert index(tmp_path / "a.vrt").added == 0
+    assert reindex(tmp_path / "a.vrt").added == 16
+    assert reindex(tmp_path / "a.vrt").added == 0
     write_raster(tmp_path / "a.tif", 2)
     os.utime(tmp_path / "a.tif", ns=(1, time.time_ns()))
-    assert index(tmp_path / "a.vrt").added == 16
+    assert reindex(tmp_path / "a.vrt").added == 16
 
 
-def test_a_corrected_side_file_makes_its_source_changed(tmp_path: Path, index: Index) -> None:
+def test_a_corrected_side_file_makes_its_source_changed(tmp_path: Path, reindex: Index) -> None:
     path = write_raster(tmp_path / "a.tif", 1, crs=None, transform=None)
     world, crs = tmp_path / "a.tfw", tmp_path / "a.tif.aux.xml"
 
@@ -160,8 +128,8 @@ def test_a_corrected_side_file_makes_its_source_changed(tmp_path: Path, index: I
         crs.write_text(f"<PAMDataset>{srs}</PAMDataset>")
         for file in (world, crs):
             os.utime(file, ns=(when, when))
-        assert told(index(path)) == [("a.tif", "indexed", 16)]
-        assert told(index(path)) == [("a.tif", "unchanged", 16)]
+        assert told(reindex(path)) == [("a.tif", "indexed", 16)]
+        assert told(reindex(path)) == [("a.tif", "unchanged", 16)]
         bbox = TileIndex.open(tmp_path / "index").sources()[0].segments[0].bbox
         assert bbox is not None
         return bbox[0]
@@ -173,7 +141,7 @@ def test_a_corrected_side_file_makes_its_source_changed(tmp_path: Path, index: I
 
 
 def test_a_raster_is_opened_once_and_hashed_once(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reindex: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = write_raster(tmp_path / "a_2020-05-15.tif", 1)
     opened, hashed = [], []
@@ -193,20 +161,20 @@ def test_a_raster_is_opened_once_and_hashed_once(
         write_raster(a, seed)
         os.utime(a, ns=(seed, time.time_ns()))
         opened.clear(), hashed.clear()
-        assert told(index(a)) == [(a.name, "indexed", 16)]
+        assert told(reindex(a)) == [(a.name, "indexed", 16)]
         assert (opened, hashed) == ([str(a)], [str(a)])
     (record,) = TileIndex.open(tmp_path / "index").sources()
     assert record.acquired == "2020-05-15"
     assert record.content == files.content_of(str(a))
 
 
-def test_one_raster_by_several_names_is_one_source(tmp_path: Path, index: Index) -> None:
+def test_one_raster_by_several_names_is_one_source(tmp_path: Path, reindex: Index) -> None:
     write_raster(tmp_path / "real" / "a.tif", 1)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     link = tmp_path / "link" / "a.tif"
-    assert index(tmp_path / "link").sources[0].path == str(link)
+    assert reindex(tmp_path / "link").sources[0].path == str(link)
     for other in (tmp_path / "real", tmp_path / "link", tmp_path / "real" / "a.tif"):
-        report = index(other)
+        report = reindex(other)
         assert (report.sources[0].path, report.sources[0].status) == (str(link), "unchanged")
         assert report.tiles == 16
     opened = TileIndex.open(tmp_path / "index")
@@ -215,7 +183,7 @@ def test_one_raster_by_several_names_is_one_source(tmp_path: Path, index: Index)
 
 
 def test_odd_rasters_never_end_the_run(
-    tmp_path: Path, index: Index, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, reindex: Index, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "r"
     write_raster(folder / "1.tif", 1)
@@ -226,7 +194,7 @@ def test_odd_rasters_never_end_the_run(
     world = Affine(36_080_100 / SIDE, 0, -18_040_050, 0, -18_040_100 / SIDE, 9_020_050)
     write_raster(folder / "4.tif", 4, crs="ESRI:54009", transform=world)
     write_raster(folder / "5.tif", 5)
-    report = index(folder)
+    report = reindex(folder)
     assert told(report) == [
         ("1.tif", "indexed", 16),
         ("2.tif", "failed", 0),
@@ -240,13 +208,13 @@ def test_odd_rasters_never_end_the_run(
 
 
 def test_a_folder_of_somebody_else_is_refused_before_a_byte_is_written(
-    tmp_path: Path, index: Index
+    tmp_path: Path, reindex: Index
 ) -> None:
     a = write_raster(tmp_path / "a.tif", 1)
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "letter.txt").write_text("dear")
     with pytest.raises(TileIndexError, match=r"it holds 'letter\.txt'"):
-        index(a)
+        reindex(a)
     assert os.listdir(tmp_path / "index") == ["letter.txt"]
 
 
@@ -254,7 +222,7 @@ def test_a_folder_of_somebody_else_is_refused_before_a_byte_is_written(
 
 
 def test_a_source_goes_on_where_it_was_cut_short(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reindex: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = write_raster(tmp_path / "a.tif", 1)
     small = {"tile": "8px", "block_tiles": 32}  # 256 tiles
@@ -268,19 +236,19 @@ def test_a_source_goes_on_where_it_was_cut_short(
 
     monkeypatch.setattr(TileIndex, "commit", fail_at_third)
     with pytest.raises(TileIndexError, match="No space left"):
-        index(a, **small)
+        reindex(a, **small)
     monkeypatch.setattr(TileIndex, "commit", commit)
     (record,) = TileIndex.open(tmp_path / "index").sources()
     assert (record.complete, record.done, record.tiles, record.windows) == (False, 64, 64, 256)
 
     moved = tmp_path / "moved.tif"
     a.rename(moved)
-    report = index(moved, **small)
+    report = reindex(moved, **small)
     # What was embedded is known by its content even before the source is complete.
     assert report.added == (192 if record.content else 256)
     disturbed = stored(tmp_path / "index")
     shutil.rmtree(tmp_path / "index")
-    index(moved, tile="8px", batch_size=5)
+    reindex(moved, tile="8px", batch_size=5)
     undisturbed = stored(tmp_path / "index")
     assert len(undisturbed) == 256
     own = {key: vector for key, vector in disturbed.items() if key[0] == str(moved)}
@@ -290,7 +258,7 @@ def test_a_source_goes_on_where_it_was_cut_short(
 
 
 def test_small_sources_share_commits(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reindex: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit, counts = TileIndex.commit, []
 
@@ -301,22 +269,22 @@ def test_small_sources_share_commits(
     monkeypatch.setattr(TileIndex, "commit", count)
     for number in range(6):
         write_raster(tmp_path / "r" / f"{number}.tif", number, 500_000.0 + 1_000 * number)
-    index(tmp_path / "r", block_tiles=48)
+    reindex(tmp_path / "r", block_tiles=48)
     assert sum(counts) == 96
     assert len(counts) <= 3
     # An old block is committed though it is not full.
     counts.clear()
     monkeypatch.setattr(committing.Committer.__init__, "__defaults__", (48, 0.0))
-    index(tmp_path / "r", force=True)
+    reindex(tmp_path / "r", force=True)
     assert len(counts) > 3
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
 def test_a_full_disk_is_one_error_and_keeps_what_was_committed(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, reindex: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a = write_raster(tmp_path / "a.tif", 1)
-    index(a)
+    reindex(a)
     fsync, calls = os.fsync, []
 
     def full(descriptor: int) -> None:
@@ -328,134 +296,8 @@ def test_a_full_disk_is_one_error_and_keeps_what_was_committed(
     b = write_raster(tmp_path / "b.tif", 2, 590_000.0)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TileIndexError, match="No space left"):
-        index(b, tile="8px", block_tiles=32)
+        reindex(b, tile="8px", block_tiles=32)
     monkeypatch.setattr(os, "fsync", fsync)
     kept = TileIndex.open(tmp_path / "index").tile_count
     assert 16 <= kept < 16 + 256
-    assert index(a, b, tile="8px").tiles == 512
-
-
-# --- windows that cannot be read ---------------------------------------------------------------
-
-
-@pytest.fixture
-def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
-    """Corners (column, row) of windows that `Raster.read` cannot read."""
-    corners: set[tuple[int, int]] = set()
-    read = Raster.read
-
-    def fail(self: Raster, window: Window, max_side: int | None = None) -> Any:
-        if (window.column, window.row) in corners:
-            raise RasterError(f"the pixels of window {list(window)} cannot be read: bad block")
-        return read(self, window, max_side)
-
-    monkeypatch.setattr(Raster, "read", fail)
-    return corners
-
-
-def test_an_unreadable_window_is_left_out_and_named(
-    tmp_path: Path, index: Index, unreadable: set[tuple[int, int]]
-) -> None:
-    a = write_raster(tmp_path / "a.tif", 1)
-    unreadable.add((32, 64))
-    report = index(a)
-    assert report.partly
-    assert told(report) == [("a.tif", "indexed", 15)]
-    reason = "1 of its 16 windows left out: the pixels of window [32, 64, 32, 32] cannot be read"
-    assert (report.sources[0].reason or "").startswith(reason)
-    windows = {window[:2] for _, window in stored(tmp_path / "index")}
-    assert len(windows) == 15
-    assert (32, 64) not in windows
-    (record,) = TileIndex.open(tmp_path / "index").sources()
-    assert (record.skipped, record.done, record.complete) == (1, 16, True)
-    again = index(a)
-    assert told(again) == [("a.tif", "unchanged", 15)]
-    assert (again.partly, again.sources[0].reason is None) == (False, False)
-
-
-def test_a_raster_without_a_readable_window_failed_and_keeps_its_old_tiles(
-    tmp_path: Path, index: Index, unreadable: set[tuple[int, int]]
-) -> None:
-    a = write_raster(tmp_path / "a.tif", 1)
-    index(a)
-    write_raster(a, 2)
-    os.utime(a, ns=(1, time.time_ns()))
-    unreadable.update((x, y) for x in range(0, SIDE, 32) for y in range(0, SIDE, 32))
-    report = index(a)
-    assert told(report) == [("a.tif", "failed", 16)]
-    assert "none of its windows can be read" in (report.sources[0].reason or "")
-    assert report.added == 0
-    unreadable.clear()
-    assert index(a).added == 16
-
-
-# --- readers -----------------------------------------------------------------------------------
-
-
-def _jobs(*paths: Path, tile: str = "8px") -> list[Job]:
-    cut = {"tile": tile, "overlap": 0.0, "min_valid": 0.25}
-    records = [SourceRecord(str(path), None, None, **cut) for path in paths]
-    side = SIDE // int(tile.removesuffix("px"))
-    return [Job(record, SourceReport(record.path, "indexed"), side**2) for record in records]
-
-
-def test_readers_keep_the_order_and_stay_within_bounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = [write_raster(tmp_path / f"{n}.tif", n, 500_000.0 + 1_000 * n) for n in range(5)]
-    read, lock = Raster.read, threading.Lock()
-    readers: dict[str, set[int]] = {}
-    tiles = {"read": 0, "taken": 0, "waiting": 0}
-
-    def counted(self: Raster, window: Window, max_side: int | None = None) -> Any:
-        with lock:
-            readers.setdefault(self.path, set()).add(threading.get_ident())
-            tiles["read"] += 1
-            tiles["waiting"] = max(tiles["waiting"], tiles["read"] - tiles["taken"])
-        return read(self, window, max_side)
-
-    monkeypatch.setattr(Raster, "read", counted)
-    seen: dict[str, list[tuple[int, ...]]] = {}
-    for chunk in read_ahead(_jobs(*paths), 64, tiles_ahead=16, readers=3):
-        assert chunk.tiles is not None
-        seen.setdefault(chunk.path, []).extend(map(tuple, chunk.tiles.window.tolist()))
-        with lock:
-            tiles["taken"] += len(chunk.pixels)
-    assert list(seen) == [str(path) for path in paths]
-    for windows in seen.values():
-        assert windows == [(x, y, 8, 8) for y in range(0, SIDE, 8) for x in range(0, SIDE, 8)]
-    assert all(len(threads) == 1 for threads in readers.values())
-    # Room for the source in turn and for the others, and what each reader has in hand.
-    assert tiles["waiting"] <= 2 * (16 + CHUNK) + 3 * CHUNK + CHUNK
-
-
-def test_readers_end_when_nobody_takes_any_more(tmp_path: Path) -> None:
-    paths = [write_raster(tmp_path / f"{n}.tif", n, 500_000.0 + 1_000 * n) for n in range(4)]
-    chunks = read_ahead(_jobs(*paths), 64)
-    next(chunks)
-    chunks.close()
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith("reader-")]
-
-
-def test_a_file_that_vanishes_breaks_off_and_is_finished_later(
-    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    a, away = write_raster(tmp_path / "a.tif", 1), tmp_path / "away"
-    read = Raster.read
-
-    def vanish(self: Raster, window: Window, max_side: int | None = None) -> Any:
-        if window.row >= 64:
-            if a.exists():
-                a.rename(away)
-            raise RasterError("the device is gone", where=a)
-        return read(self, window, max_side)
-
-    monkeypatch.setattr(Raster, "read", vanish)
-    report = index(a)
-    assert told(report) == [("a.tif", "failed", 8)]
-    assert "vanished" in (report.sources[0].reason or "")
-    monkeypatch.setattr(Raster, "read", read)
-    away.rename(a)
-    report = index(a)
-    assert (told(report), report.added) == ([("a.tif", "indexed", 16)], 8)
+    assert reindex(a, b, tile="8px").tiles == 512

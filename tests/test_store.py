@@ -83,6 +83,9 @@ def test_a_second_model_or_precision_is_refused_with_both_names(store: Store) ->
     store.check_precision(MODEL.precision)
     with pytest.raises(TileIndexError, match=r"tiny.*other"):
         store.check_model(ModelStamp("other", "b" * 64, MODEL.dim))
+    with pytest.raises(TileIndexError) as changed:  # a hint that can be followed
+        store.check_model(replace(MODEL, fingerprint="b" * 64))
+    assert "anew" in str(changed.value.hint)
     with pytest.raises(TileIndexError, match=r"float32.*int8"):
         store.check_precision("int8")
 

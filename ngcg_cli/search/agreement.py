@@ -25,10 +25,13 @@ def check_model(where: str | Path, mine: ModelStamp, other: ModelStamp) -> None:
     def described(stamp: ModelStamp) -> str:
         return f"{stamp.name!r} ({stamp.dim} dimensions, fingerprint {stamp.fingerprint[:12]})"
 
+    hint = "Give --model the one it was made with, or index into another folder."
+    if mine.name == other.name:
+        hint = "The model has changed since: index its rasters anew, into another folder."
     raise TileIndexError(
         f"was made with the model {described(mine)}, not with {described(other)}",
         where=where,
-        hint="Give --model the one it was made with, or index into another folder.",
+        hint=hint,
     )
 
 

@@ -145,7 +145,7 @@ def _gpu(path: Path) -> str:
 
 
 def _search(path: Path) -> str:
-    from search_at_size import tables
+    from search_report import tables
 
     return tables(json.loads(path.read_text("utf-8"))["rows"]).strip()
 
