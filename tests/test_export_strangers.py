@@ -135,3 +135,18 @@ def test_what_an_export_says_of_itself_is_not_believed(
     (model / "ngcg.json").write_text(json.dumps(stamp))
     with pytest.raises(ModelError, match=r"ngcg\.json.*says of its export is damaged"):
         open_encoder(model, "cpu")
+
+
+def test_weights_that_are_links_as_in_the_hubs_cache_run_in_torch(tmp_path: Path) -> None:
+    from ngcg_cli.encoder.backbones import BACKBONES
+
+    own = bundled_folder(BACKBONES["tiny"])
+    assert own is not None
+    model = tmp_path / "model"
+    shutil.copytree(own, model, ignore=shutil.ignore_patterns("*.safetensors"))
+    (model / "model.safetensors").symlink_to(own / "model.safetensors")
+    with pytest.raises(ModelError, match="has no export that can be used"):
+        open_encoder(model, "cpu", engine="onnx")
+    (model / "model.safetensors").unlink()
+    shutil.copy(own / "model.safetensors", model)
+    assert open_encoder(model, "cpu", engine="onnx").engine.kind == "onnx"
