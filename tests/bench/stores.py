@@ -105,6 +105,7 @@ def size(count: int, dim: int) -> None:
 
 def _filled(store: Store, blocks: list[np.ndarray], queries: np.ndarray, best: np.ndarray) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident = _resident()
     begun = time.process_time()
     with store.writing():
         for number, block in enumerate(blocks):
@@ -124,6 +125,7 @@ def _filled(store: Store, blocks: list[np.ndarray], queries: np.ndarray, best: n
         len({(hit.window[1] // 100) * ROWS + hit.window[0] // 100 for hit in hits} & set(true))
         for hits, true in zip(found, best.tolist(), strict=True)
     )
+    held = _resident() - resident
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     told = {
         "store": type(store).__name__,
@@ -132,9 +134,15 @@ def _filled(store: Store, blocks: list[np.ndarray], queries: np.ndarray, best: n
         "graph_seconds": round(built - filled, 1),
         "recall@10": right / best.size,
         "ms_a_query": round(1000 * (asked - built) / len(queries), 1),
+        "held_mib_more": held,
         "peak_mib_more": (after - before) // 1024,
     }
     print(json.dumps(told))
+
+
+def _resident() -> int:
+    """MiB of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() >> 20
 
 
 def _tiles(count: int, row: int) -> TileTable:
