@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from samples import Ngcg
 from small_models import write_smolvlm
 
@@ -18,6 +19,7 @@ from ngcg_cli.encoder.encoder import Encoder, build_encoder
 from ngcg_cli.encoder.export import export
 from ngcg_cli.encoder.loading import open_encoder
 from ngcg_cli.encoder.lora import add_lora
+from ngcg_cli.encoder.weights import digest_weights
 from ngcg_cli.errors import ModelError, UsageError
 
 pytestmark = pytest.mark.slow  # tracing a model takes seconds, however small it is
@@ -80,7 +82,39 @@ def test_an_export_is_a_checkpoint_too(adapted: Path, exported: Path) -> None:
     """So a GPU, or further training, can have it."""
     wanted = load_encoder(adapted, "cpu")
     np.testing.assert_allclose(_vectors(load_encoder(exported, "cpu")), _vectors(wanted), atol=1e-5)
-    assert open_encoder(exported, "cpu", precision="bfloat16").engine.kind == "torch"
+    rounded = open_encoder(exported, "cpu", precision="bfloat16")
+    assert rounded.engine.kind == "torch"
+    for encoder in (load_encoder(exported, "cpu"), rounded):
+        assert encoder.fingerprint == wanted.fingerprint, "in torch it is the same model still"
+
+
+def test_training_goes_on_from_an_export(exported: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(exported, "cpu", trainable=True)
+    add_lora(encoder.module)
+    further = save_checkpoint(_moved(encoder), tmp_path / "further")
+    held = digest_weights([exported / "model.safetensors", exported / "pooling.safetensors"])
+    base = json.loads((further / "ngcg.json").read_text())["base"]
+    assert base["weights"] == held, "the adapter is bound to the weights it was trained on"
+    np.testing.assert_allclose(_vectors(load_encoder(further, "cpu")), _vectors(encoder), atol=1e-5)
+
+
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(
+    adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any, **_more: Any) -> None:
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ModelError, match=r"out: cannot be written .*No space left"):
+        export(str(adapted), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_calibration_goes_with_the_export(adapted: Path, tmp_path: Path) -> None:
+    calibrated = shutil.copytree(adapted, tmp_path / "calibrated")
+    (calibrated / "confidence.safetensors").write_bytes(b"figures")
+    export(str(calibrated), tmp_path / "out")
+    assert (tmp_path / "out" / "confidence.safetensors").read_bytes() == b"figures"
 
 
 def test_weights_are_stored_once_and_nothing_tells_where_it_was_made(exported: Path) -> None:
@@ -108,7 +142,7 @@ def test_weights_that_are_not_the_exports_are_not_used(
 def test_a_damaged_graph_is_one_line(exported: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(exported, tmp_path / "damaged")
     (damaged / "text.onnx").write_bytes((damaged / "text.onnx").read_bytes()[:-9])
-    with pytest.raises(ModelError, match="graph is damaged"):
+    with pytest.raises(ModelError, match="export is damaged"):
         open_encoder(damaged, "cpu").encode_texts(["boats"])
     stamp = json.loads((damaged / "ngcg.json").read_text())
     del stamp["export"]["rows"]

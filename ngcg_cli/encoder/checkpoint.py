@@ -8,6 +8,7 @@ holds the learned query where there is one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ from ngcg_cli.encoder.stamp import (
     POOLING,
     STAMP,
     read_stamp,
+    stands_for,
 )
 from ngcg_cli.encoder.tokenizer_file import is_panic
 from ngcg_cli.encoder.weights import (
@@ -136,7 +138,7 @@ def dtype_of(precision: Precision) -> torch.dtype:
     """The torch type of a precision; UsageError for one that torch does not compute in."""
     if precision not in _DTYPES:
         raise UsageError(
-            f"in precision {precision} only an export runs, on a CPU, and this model has none",
+            f"in precision {precision} only an export runs, on a CPU, and none made in it is here",
             hint="Make one: ngcg export MODEL --out DIR --precision int8",
         )
     return _DTYPES[precision]
@@ -169,15 +171,20 @@ def require_model(source: Source) -> None:
 def _adapted_digest(encoder: Encoder, folder: Path) -> str:
     learned = [folder / POOLING] if encoder.module.pooling == "query" else []
     files = digest_weights([folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS, *learned])
-    return hashlib.sha256((encoder.weights_digest + files).encode()).hexdigest()
+    return hashlib.sha256((_held(encoder) + files).encode()).hexdigest()
+
+
+def _held(encoder: Encoder) -> str:
+    """The digest of the very weights that were loaded; an export's stand for others."""
+    return encoder.weights_digest if encoder.origin is None else str(encoder.origin["weights"])
 
 
 def _check_base(base: Any, encoder: Encoder, where: Path) -> None:
     """See that `encoder` is what the adapter in `where` was trained on, as its stamp tells it."""
-    if encoder.weights_digest != base.get("weights"):
+    if _held(encoder) != base.get("weights"):
         raise ModelError(
             f"trained on {base['name']} with weights {str(base.get('weights'))[:12]}, "
-            f"but {encoder.name} now has weights {encoder.weights_digest[:12]}",
+            f"but {encoder.name} now has weights {_held(encoder)[:12]}",
             where=where,
             hint="Train again on the base model that is here, or bring the old one back.",
         )
@@ -199,7 +206,7 @@ def _load_model(
         backbone,
         name=source.name,
         pooling=pooling or stamp.get("pooling", "eos"),
-        weights_digest=digest,
+        weights_digest=stands_for(stamp, digest),
     )
     encoder.revision = source.revision
     encoder.origin = _origin(source, digest)
@@ -284,6 +291,8 @@ def save_checkpoint(
         extra: more for `ngcg.json` (temperature, data fingerprint, metrics, ...).
         dtype: of a whole model's weights, such as float16; by default as they are.
     """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -294,6 +303,8 @@ def save_checkpoint(
         for path in fresh.glob("*.safetensors"):  # the library writes them for their owner alone
             shutil.copymode(fresh / STAMP, path)
         _replace(fresh, folder)
+    except SafetensorError as error:  # what it calls a full disk
+        raise OSError(errno.EIO, f"cannot be written ({error})", str(folder)) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
-from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint, source_of
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.graphs import GRAPHS, INT8, OPSET, write_graphs
 from ngcg_cli.encoder.loading import open_encoder
@@ -34,6 +35,8 @@ ExportPrecision = Literal["float32", "float16", "int8"]
 LEAST = {"float32": 0.999999, "float16": 0.9995, "int8": 0.8}
 #: Least number of images to calibrate on; a quarter of them only serves to compare.
 FEWEST = 8
+#: What `ngcg calibrate` writes, and looks for in a model's folder.
+CONFIDENCE = "confidence.safetensors"
 _SAMPLES = [
     "a harbour",
     "many planes are parked next to a long building in an airport",
@@ -115,9 +118,15 @@ def export(
         save_checkpoint(
             encoder, fresh, dtype=torch.float16 if precision == "float16" else torch.float32
         )
+        kept = source_of(model).folder / CONFIDENCE
+        if kept.is_file():  # it is of this model's vectors, and the export's are the same
+            shutil.copyfile(kept, fresh / CONFIDENCE)
         stored = load_encoder(fresh, "cpu", precision="float32")
         report = _add(encoder, stored, fresh, precision, images)
         fresh.replace(whole)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot be written ({reason})", where=out) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return ExportReport(**{**asdict(report), "out": os.fspath(out)})

@@ -57,6 +57,8 @@ class Graphs:
         """
         name, digest = self.files[side]
         path = self.folder / name
+        if not path.exists():
+            raise ModelError("is missing", where=path, hint="Export the model again.")
         whole = hashlib.sha256(read_bounded(path, _GRAPH)).hexdigest() == digest
         if whole and "weights" in self.files:
             name, digest = self.files["weights"]

@@ -33,3 +33,18 @@ def read_stamp(path: Path) -> dict[str, Any]:
     if not isinstance(stamp.get("settings", {}), dict):
         raise ModelError("settings is not a JSON object", where=path)
     return stamp
+
+
+def stands_for(stamp: dict[str, Any], digest: str) -> str:
+    """The digest of the weights whose vectors a folder's are.
+
+    Those of an export are the vectors of the model that it was made of, in either engine.
+
+    Args:
+        stamp: the folder's.
+        digest: of the weights in the folder.
+    """
+    facts = stamp.get("export")
+    if not isinstance(facts, dict) or facts.get("weights") != digest:
+        return digest  # no export, or one of other weights
+    return str(facts.get("stands_for", digest))
