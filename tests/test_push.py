@@ -224,6 +224,25 @@ def test_what_cannot_be_fetched(
     assert "the hub has no answer" in refused("me/never-fetched")
 
 
+def test_a_cached_commit_without_a_list_of_its_files_needs_no_network(
+    ngcg: Ngcg, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    with serving(monkeypatch, cache) as hub:
+        ngcg("push", adapter(tmp_path / "run"), "me/harbours")
+        commit = hub.repos["me/harbours"].branches["main"]
+        load_encoder(f"me/harbours@{commit}", "cpu")
+    # The cache is as an older huggingface_hub leaves it, and the hub is gone.
+    shutil.rmtree(cache / "models--me--harbours" / "trees")
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    assert load_encoder(f"me/harbours@{commit}", "cpu").origin is not None
+    with pytest.raises(ModelError, match=r"the hub has no answer \(.*[Rr]efused") as caught:
+        load_encoder("me/harbours@" + "0" * 40, "cpu")
+    assert "\n" not in str(caught.value)
+    assert not waits  # it was asked once, not again and again
+
+
 @pytest.mark.parametrize("first", [0, 1], ids=["name first", "id first"])
 def test_a_short_name_and_its_id_are_one_model(
     first: int, ngcg: Ngcg, hub: Hub, tmp_path: Path

@@ -83,8 +83,12 @@ def _picture(backbone: Backbone) -> str:
     return backbone.image_prefix + tokens + backbone.image_suffix
 
 
-def find_template(folder: Path) -> tuple[str, Path]:
-    """A model folder's chat template, and the file it is in; ModelError where there is none."""
+def find_template(folder: Path, model: str | None = None) -> tuple[str, Path]:
+    """A model folder's chat template, and the file it is in.
+
+    Raises:
+        ModelError: there is none; the message names `model`, which is what the user typed, or the folder.
+    """
     path = folder / "chat_template.jinja"
     if path.exists():
         return read_bounded(path, _BYTES).decode("utf-8", "replace"), path
@@ -98,7 +102,7 @@ def find_template(folder: Path) -> tuple[str, Path]:
             return held, path
     raise ModelError(
         "cannot be asked anything: it has no chat template",
-        where=folder,
+        where=model or folder,
         hint="Take a model that was tuned to converse, such as smolvlm-500m.",
     )
 

@@ -213,7 +213,7 @@ def open_generator(
     kind = config.get("model_type")
     if (why := _MUTE.get(kind if isinstance(kind, str) else "")) is not None:
         raise ModelError(f"cannot answer: {why}", where=name, hint=_HINT)
-    find_template(source.folder)  # before gigabytes are read
+    find_template(source.folder, name)  # before gigabytes are read
     model, backbone = load_base(source, dtype, Place(place, dtype), head=True)
     text = model.config.get_text_config()
     rows = model.get_input_embeddings().weight.shape[0]

@@ -24,6 +24,9 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 #: What git takes for the name of a branch, a tag or a commit, without its rarer signs.
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,99}", re.ASCII)
 
+#: A whole commit, which the hub's cache keeps as a folder of that name.
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
 
 def split_revision(model: str) -> tuple[str, str | None]:
     """`USER/NAME@REVISION` to the name and the revision; of a folder there is none.
@@ -64,12 +67,16 @@ def fetch_snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = F
     where = f"{hub_id} at revision {revision}"
     lead = "" if named else "no such directory, and "
     fetch = f"hf download {shlex.quote(hub_id)} --revision {revision}"
+    silence = None if offline else _silence(hub_id, revision)
     try:
         # Weights as safetensors only: nothing is ever unpickled.
         patterns = ["*.json", "*.jinja", "*.safetensors"]
         with bars_for_terminals():
             folder = snapshot_download(
-                hub_id, revision=revision, allow_patterns=patterns, local_files_only=offline
+                hub_id,
+                revision=revision,
+                allow_patterns=patterns,
+                local_files_only=offline or silence is not None,
             )
         return Path(folder)
     except GatedRepoError as error:
@@ -104,8 +111,36 @@ def fetch_snapshot(hub_id: str, revision: str, *, named: bool, offline: bool = F
                 hint=f"If you trust it: {fetch}",
             ) from error
         raise ModelError(
-            f"{lead}the hub has no answer ({reason(error)})", where=where, hint=_OFFLINE
+            f"{lead}the hub has no answer ({reason(silence or error)})",
+            where=where,
+            hint=_OFFLINE,
         ) from error
+
+
+def _silence(hub_id: str, revision: str) -> Exception | None:
+    """Why the hub cannot be reached, where its list of a commit's files would be asked for.
+
+    A cache that an older huggingface_hub filled has no such list. Without a network
+    `snapshot_download` asks for it six times, in 23 seconds and with two lines of its own each time,
+    before it takes what is there; this asks once.
+    """
+    from huggingface_hub import HfApi, get_cached_repo_tree
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not _COMMIT.fullmatch(revision):
+        return None  # snapshot_download asks once what commit it is
+    try:
+        get_cached_repo_tree(hub_id, revision=revision)
+        return None
+    except Exception:  # not there, or not to be read; the hub is asked
+        pass
+    try:
+        HfApi().model_info(hub_id, revision=revision)
+    except HfHubHTTPError:
+        pass  # an answer, of which snapshot_download will tell
+    except Exception as error:  # a family of errors of the network
+        return error
+    return None
 
 
 @contextmanager
