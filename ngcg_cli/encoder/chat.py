@@ -87,7 +87,7 @@ def find_template(folder: Path, model: str | None = None) -> tuple[str, Path]:
     """A model folder's chat template, and the file it is in.
 
     Raises:
-        ModelError: there is none; the message names `model`, which is what the user typed, or the folder.
+        ModelError: there is none. It names `model`, as the user typed it, or else the folder.
     """
     path = folder / "chat_template.jinja"
     if path.exists():

@@ -121,8 +121,8 @@ def _silence(hub_id: str, revision: str) -> Exception | None:
     """Why the hub cannot be reached, where its list of a commit's files would be asked for.
 
     A cache that an older huggingface_hub filled has no such list. Without a network
-    `snapshot_download` asks for it six times, in 23 seconds and with two lines of its own each time,
-    before it takes what is there; this asks once.
+    `snapshot_download` asks for it six times, in 23 seconds and eleven lines of its own, before it
+    takes what is there; this asks once.
     """
     from huggingface_hub import HfApi, get_cached_repo_tree
     from huggingface_hub.errors import HfHubHTTPError

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Letters that a token stands for at most, on average over a text: words are a tenth of that.
 _LETTERS = 64
+_NEEDED = (
+    "A model directory needs the tokenizer.json of a fast tokenizer: copy the whole folder, or "
+    "fetch the model again (hf download)."
+)
 
 
 class TextTokenizer:
@@ -49,6 +53,8 @@ class TextTokenizer:
         self._lowercase = backbone is not None and backbone.lowercase
         self._pad = backbone is not None and backbone.pad_text
         path = folder / "tokenizer.json"
+        if not path.exists():  # in a cache also a link whose file never came
+            raise ModelError("is not there", where=path, hint=_NEEDED)
         try:
             data = tokenizer_bytes(path, rows)
             with panics_told(path):
@@ -61,7 +67,7 @@ class TextTokenizer:
             raise ModelError(
                 f"the tokenizer cannot be read ({error})",
                 where=path,
-                hint="A model directory needs the tokenizer.json of a fast tokenizer.",
+                hint=_NEEDED,
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
