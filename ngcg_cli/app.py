@@ -202,4 +202,5 @@ def _usage_line(error: typer.TyperException) -> str:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "ngcg"
     message = " ".join(error.format_message().split()).rstrip(".")
+    message = message.replace(": Value error, ", ": ", 1)  # pydantic's word for what follows
     return f"{message}. See '{path} --help'"

@@ -352,7 +352,7 @@ def test_places_need_an_index_of_the_same_model(ngcg, index, tmp_path, monkeypat
     [
         (["--cache", "x", "--no-cache"], 2, "exclude each other"),
         (["--per-query", "rows.xlsx"], 2, "must end in .csv or .jsonl"),
-        (["--protocol", "mean"], 2, "'mean' is not one of"),
+        (["--protocol", "mean"], 2, "'--protocol': 'mean' is not one of"),
         (["--max-unreadable", "2"], 2, "'--max-unreadable'"),
         (["--protocol", "geotext"], 1, "6 of 6 images name no building"),
         (["--protocol", "cvg-text"], 1, "6 of 6 images have no position"),

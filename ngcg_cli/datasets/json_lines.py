@@ -135,7 +135,9 @@ def _selected(path: Path, split: str | None) -> Iterator[tuple[int, dict[str, An
 def _captions(row: dict[str, Any], where: str) -> tuple[str, ...]:
     if "captions" not in row:
         raise DataError(
-            f'no "captions" among its keys ({_keys(row)})', where=where, hint=_hint(EXPECTED)
+            f'no "captions" among its keys ({_keys(row)})',
+            where=where,
+            hint=f"{_hint(EXPECTED)}; only `ngcg train --teacher` learns from bare images.",
         )
     captions = row["captions"]
     if isinstance(captions, str):

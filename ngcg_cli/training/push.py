@@ -142,8 +142,8 @@ def _check_base(stamp: dict[str, Any], folder: Path) -> None:
         raise ModelError(
             f"its adapter stands on {name}, a folder that only this machine has",
             where=folder,
-            hint="Train on a model of the hub, or with --tuning full; or push that model first and "
-            "train on it.",
+            hint="Train on a model of the hub, or with --tuning full; or upload that model first "
+            "(hf upload) and train on it.",
         )
 
 
