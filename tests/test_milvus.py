@@ -41,6 +41,8 @@ def name(tmp_path: Path) -> str:
         ("milvus:http://host", (None, "http://host:19530", "", "ngcg")),
         ("milvus:http://host:1/maps#north", (None, "http://host:1", "maps", "north")),
         ("milvus:https:/host:1", (None, "https://host:1", "", "ngcg")),
+        ("milvus:HTTP://host:1", (None, "http://host:1", "", "ngcg")),
+        ("milvus:C:/town.db", (Path("C:/town.db"), None, "", "ngcg")),
         ("milvus:http://[::1]:7", (None, "http://[::1]:7", "", "ngcg")),
     ],
 )
@@ -52,7 +54,8 @@ def test_names(name: str, told: tuple[object, ...]) -> None:
 @pytest.mark.parametrize(
     "name",
     ["milvus:", "milvus:a#", "milvus:a#1b", "milvus:http://u:p@h:1", "milvus:http://h:x",
-     "milvus:http://h:1/a/b", "milvus:http://h:1?q"],
+     "milvus:http://h:1/a/b", "milvus:http://h:1?q", "milvus:http://", "milvus:ftp://h",
+     "milvus:ftp:/h", "milvus://h:1"],
 )  # fmt: skip
 def test_no_names(name: str) -> None:
     with pytest.raises(UsageError):
@@ -206,6 +209,7 @@ def test_merged_into_milvus_and_back(name: str, tmp_path: Path) -> None:
     again = open_index(name)
     parts = again._view.state.next_part  # type: ignore[attr-defined]
     assert transfer(folders, name).tiles == 11
+    assert transfer(folders[1:], name).sources == 3
     assert open_index(name)._view.state.next_part == parts  # type: ignore[attr-defined]
     back = str(tmp_path / "back")
     assert transfer([name], back).tiles == 11

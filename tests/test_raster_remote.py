@@ -44,6 +44,15 @@ def test_a_window_of_a_remote_cog_takes_a_small_share_of_it(tmp_path, address):
     assert not any(path.endswith("/") for path in both["asked"])  # no list of the folder
 
 
+def test_an_address_that_does_not_answer_says_to_check_it(address):
+    with pytest.raises(RasterError) as told:
+        Raster.open(f"{address}/gone.tif")
+    if not range_server.account(address)["asked"]:
+        pytest.skip("this GDAL cannot fetch: it was built without curl")
+    assert told.value.what.endswith("HTTP response code: 404")
+    assert told.value.hint == "Check the address, and that you may read it."
+
+
 def test_a_side_file_of_a_local_raster_is_still_found(tmp_path):
     path = tmp_path / "a.tif"
     profile = {"driver": "GTiff", "count": 1, "width": 8, "height": 8, "dtype": "uint8"}

@@ -50,7 +50,8 @@ def test_the_engine_is_local_or_a_ray() -> None:
     assert address_of("local") is None
     assert address_of("ray") == ""
     assert address_of("ray://head:10001") == "ray://head:10001"
-    for wrong in ("rays", "ray://head", "http://head:1"):
+    assert address_of("ray://[::1]:10001") == "ray://[::1]:10001"
+    for wrong in ("rays", "ray://head", "http://head:1", "ray://head:x", "ray://:1", "ray://h:1/a"):
         with pytest.raises(UsageError, match="is not local, ray or ray://HOST:PORT"):
             address_of(wrong)
 

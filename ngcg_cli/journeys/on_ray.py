@@ -19,6 +19,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from ngcg_cli.errors import NgcgError, RasterError, UsageError
 from ngcg_cli.journeys.embedding import embed
@@ -73,8 +74,10 @@ def address_of(engine: str) -> str | None:
         return None
     if engine == "ray":
         return ""
-    if engine.startswith("ray://") and ":" in engine.removeprefix("ray://"):
-        return engine
+    if engine.startswith("ray://"):
+        with contextlib.suppress(ValueError):
+            _host_and_port(engine)
+            return engine
     raise UsageError(f"--engine {engine!r} is not local, ray or ray://HOST:PORT")
 
 
@@ -284,8 +287,7 @@ def _started(address: str) -> Any:
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if address.startswith("ray://"):
-        host, _, port = address.removeprefix("ray://").partition(":")
-        _reach(address, host, port)
+        _reach(address)
     try:
         ray.init(
             address=address or "local",
@@ -310,11 +312,23 @@ def _has_token() -> bool:
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or os.path.isfile(named)
 
 
-def _reach(address: str, host: str, port: str) -> None:
+def _host_and_port(address: str) -> tuple[str, int]:
+    """What `ray://HOST:PORT` names.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    parts = urlsplit(address)
+    if not parts.hostname or not parts.port or address != f"ray://{parts.netloc}":
+        raise ValueError(address)
+    return parts.hostname, parts.port
+
+
+def _reach(address: str) -> None:
     """A cluster that is not there is told at once, not after Ray's own half minute."""
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as error:
+        socket.create_connection(_host_and_port(address), timeout=5).close()
+    except OSError as error:
         raise NgcgError(
             f"Ray cannot be reached: {error}",
             where=address,

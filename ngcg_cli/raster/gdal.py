@@ -51,6 +51,9 @@ HINTS = {
     "not recognized": "Name a raster of an allowed format, or a folder of rasters; --driver "
     "NAME allows another (gdalinfo names it).",
     "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",
+    "HTTP response code": "Check the address, and that you may read it.",
+    "CURL error": "Check the address, and that its server answers.",
+    "Range downloading": "Download the whole file, and index that.",
 }
 DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
 
@@ -74,7 +77,7 @@ def telling(path: str, what: str) -> Iterator[None]:
             signed.hidden(_words(root), path)
             .removeprefix(f"{path}: ")
             .removeprefix(f"'{path}' ")
-            .rstrip(".")
+            .rstrip(".!")
         )
         hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
         raise RasterError(

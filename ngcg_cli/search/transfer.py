@@ -47,7 +47,7 @@ def transfer(names: Sequence[str], out: str) -> MergeReport:
         _fill(store, indexes, chosen)
     else:
         store = _new_folder(Path(out), indexes, chosen)
-    report.tiles, report.sources = store.tile_count, len(chosen)
+    report.tiles, report.sources = store.tile_count, len(store.sources())
     return report
 
 

@@ -198,7 +198,11 @@ def _joined(base: str, href: str) -> str:
         return href
     if is_web(base):
         if scheme == "file":
-            raise RasterError(f"names {href[:200]!r}, a file, but came from a server", where=base)
+            raise RasterError(
+                f"names {href[:200]!r}, a file, but came from a server",
+                where=base,
+                hint="Save the item here, if you trust it, and index that.",
+            )
         return urljoin(base, href)
     path = unquote(urlsplit(href).path) if scheme else href
     whole = os.path.abspath(os.path.join(os.path.dirname(base), path))

@@ -131,7 +131,7 @@ def pick(item: Item, wanted: str | None) -> Asset:
     if not usable:
         raise RasterError(
             f"has no asset that is a GeoTIFF or JPEG 2000 (it has {_listed(item.assets)})",
-            hint="--asset NAME takes another one.",
+            hint="--asset NAME takes another one." if item.assets else "Name another item.",
         )
     best = usable
     for role in ("visual", "data"):

@@ -69,8 +69,12 @@ def parse(where: str | os.PathLike[str]) -> Place:
     if not rest:
         raise UsageError(f"{name!r} names no index", hint=_FORMS)
     # A `Path` makes one slash of two.
-    server = re.fullmatch(r"(https?):/{1,2}([^/].*)", rest)
+    server = re.fullmatch(r"(https?):/{1,2}([^/].*)", rest, re.IGNORECASE)
     if not server:
+        # A URL of another kind, or one that names no host, must not become a folder `ftp:`. One
+        # letter and a colon are a drive.
+        if re.match(r"([A-Za-z][A-Za-z0-9+.-]+:/|//)", rest):
+            raise UsageError(f"{name!r} names no index", hint=_FORMS)
         return Place(name, Path(os.path.expanduser(rest)), None, "", collection)
     parts = urlsplit(f"{server[1]}://{server[2]}")
     try:
