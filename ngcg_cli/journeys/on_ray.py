@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -275,7 +276,8 @@ def _started(address: str) -> Any:
     """Ray, connected or started; quiet."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address and _has_token():  # its client does not look by itself
+    # Its client does not look by itself; once imported, it would not hear of it any more.
+    if address and "ray" not in sys.modules and _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
