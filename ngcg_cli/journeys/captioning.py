@@ -241,11 +241,12 @@ def _write(
     )
     progress.start("captions", len(todo))
     keep = Filter(file.captions)
+    told: set[str] = set()
     try:
         with KeptOpen(most=_MOST_OPEN) as rasters:
             for start in range(0, len(todo), batch_size):
                 batch = todo[start : start + batch_size]
-                _batch(batch, generator, file, keep, styles, min_valid, rasters, report)
+                _batch(batch, generator, file, keep, styles, min_valid, rasters, report, told)
                 progress.at(batch[-1].source)
                 progress.advance(len(batch))
                 cost.done(len(batch))
@@ -267,6 +268,7 @@ def _batch(
     min_valid: float,
     rasters: KeptOpen,
     report: CaptionReport,
+    told: set[str],
 ) -> None:
     seen: list[tuple[Tile, np.ndarray, dict[str, Any]]] = []
     dropped: list[dict[str, Any]] = []
@@ -275,7 +277,9 @@ def _batch(
             pixels, place = _look(tile, rasters, min_valid)
         except RasterError as error:
             report.unreadable += 1
-            logger.error("not captioned: %s", error)
+            if str(error) not in told:  # one that is gone would be told for each of its tiles
+                told.add(str(error))
+                logger.error("not captioned: %s", error)
             continue
         if pixels is None:
             report.dropped["no_data"] += 1
