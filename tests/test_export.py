@@ -151,6 +151,20 @@ def test_a_damaged_graph_is_one_line(exported: Path, tmp_path: Path) -> None:
         open_encoder(damaged, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("text.onnx", "text.onnx: is missing"), ("model.safetensors", "no .*safetensors weights")],
+)
+def test_a_missing_file_is_one_line(
+    exported: Path, tmp_path: Path, name: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "folder")
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=told):
+        open_encoder(folder, "cpu").encode_texts(["boats"])
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("pooling", ["eos", "mean"])
 def test_internvl_and_float16(
     internvl_config: Any, tokenizer_dir: Path, tmp_path: Path, pooling: Any

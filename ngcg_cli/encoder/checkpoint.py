@@ -304,7 +304,7 @@ def save_checkpoint(
             shutil.copymode(fresh / STAMP, path)
         _replace(fresh, folder)
     except SafetensorError as error:  # what it calls a full disk
-        raise OSError(errno.EIO, f"cannot be written ({error})", str(folder)) from error
+        raise OSError(errno.EIO, str(error), str(folder)) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder

@@ -123,6 +123,8 @@ def _open(
             f"what it says of its export is damaged ({error})", where=folder / STAMP
         ) from error
     learned = [folder / POOLING] if stamp["pooling"] == "query" else []
+    if not weight_files(folder):
+        return None  # torch says that there are none
     held = weight_files(folder) + learned
     if any(not path.resolve().is_relative_to(folder.resolve()) for path in held):
         # As the hub's cache is made; ONNX Runtime reads no weights outside of the graph's folder.

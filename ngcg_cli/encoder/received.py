@@ -55,7 +55,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
                 raise ModelError(f"{facts.st_size:,} bytes, more than {limit:,}", where=path)
             return file.read(limit)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read ({error})", where=path) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot be read ({reason})", where=path) from error
 
 
 def read_object(path: Path, limit: int = _CONFIG_BYTES) -> dict[str, Any]:
