@@ -62,7 +62,9 @@ def test_a_raster_without_a_readable_window_failed_and_keeps_its_old_tiles(
     unreadable.update((x, y) for x in range(0, SIDE, 32) for y in range(0, SIDE, 32))
     report = reindex(a)
     assert told(report) == [("a.tif", "failed", 16)]
-    assert "none of its windows can be read" in (report.sources[0].reason or "")
+    reason = report.sources[0].reason or ""
+    assert "none of its windows can be read" in reason
+    assert reason.endswith("Check the file with gdalinfo -checksum, or fetch it again.")
     assert report.added == 0
     unreadable.clear()
     assert reindex(a).added == 16

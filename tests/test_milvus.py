@@ -6,6 +6,7 @@ a process of its own: the same protocol, without tokens.
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -160,6 +161,19 @@ def test_tiles_that_are_lost_are_told_and_indexed_anew(name: str) -> None:
         assert (record.path, record.complete, record.done) == ("a", False, 0)
         store.commit([block("a", windows=3, done=3)])
     assert open_index(name).describe(check=True)["health"]["ok"]
+
+
+@pytest.mark.slow
+def test_damaged_files_are_told_without_a_promise(name: str, tmp_path: Path) -> None:
+    create_index(name, MODEL).commit([block("a")])
+    shutil.copytree(tmp_path / "index.db", tmp_path / "damaged.db")
+    tables = list((tmp_path / "damaged.db").rglob("*.parquet"))
+    for table in tables:
+        table.write_bytes(b"junk")
+    assert tables
+    with pytest.raises(TileIndexError, match=r"the engine says: .*make a new index") as told:
+        open_index(f"milvus:{tmp_path / 'damaged.db'}")
+    assert "safe" not in str(told.value)
 
 
 @pytest.mark.slow

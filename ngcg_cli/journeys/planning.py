@@ -123,7 +123,10 @@ class Job:
                 f"{self.windows:,}",
             )
         if self.left_out and not self.readable and not self.start:
-            self.report.fail(RasterError(f"none of its windows can be read: {self.skipped[0]}"))
+            from ngcg_cli.raster.gdal import DAMAGED
+
+            what = f"none of its windows can be read: {self.skipped[0]}"
+            self.report.fail(RasterError(what, hint=DAMAGED))
         elif left_out:
             more = "; ..." if left_out > len(self.skipped) else ""
             told = "; ".join(self.skipped)

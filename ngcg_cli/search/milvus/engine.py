@@ -304,7 +304,12 @@ class Engine:
                 hint="See that the server runs there; what was committed is safe, and the same "
                 "command goes on from it.",
             )
-        return tell(f"the engine says: {text[:400]}", hint="What was committed is safe.")
+        # Nothing is promised here: the files themselves may be damaged.
+        again = "Give the same command again; if that does not help, "
+        there = (
+            "make a new index under another name." if self.place.file else "see the server's log."
+        )
+        return tell(f"the engine says: {text[:400]}", hint=again + there)
 
 
 def _close(client: MilvusClient) -> None:
