@@ -101,6 +101,14 @@ def test_plain_peft_loads_the_adapter(adapted: tuple[Encoder, Path], fake_backbo
     np.testing.assert_allclose(encoder.encode_texts(TEXTS[:1]), hidden, atol=1e-5)
 
 
+def test_an_adapted_model_lies_in_its_own_folder(
+    adapted: tuple[Encoder, Path], fake_backbone: Path
+) -> None:
+    """There its confidence is looked for, which is none of its base."""
+    encoder, folder = adapted
+    assert (encoder.folder, load_encoder(folder, "cpu").folder) == (fake_backbone, folder)
+
+
 def test_the_stamp_says_everything(adapted: tuple[Encoder, Path], fake_backbone: Path) -> None:
     _, folder = adapted
     stamp = json.loads((folder / "ngcg.json").read_text())

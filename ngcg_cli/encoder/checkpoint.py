@@ -244,6 +244,7 @@ def _load_adapted(
     if encoder.module.pooling == "query":
         _load_pooling(encoder, folder)
     encoder.name, encoder.revision = source.name, source.revision
+    encoder.folder = folder
     encoder.weights_digest = _adapted_digest(encoder, folder)
     if not trainable:
         # What a further adapter would be trained on is this checkpoint, not its base.

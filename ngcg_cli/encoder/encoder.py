@@ -58,6 +58,8 @@ class Encoder:
         self.image_size = backbone.image_size
         self._weights_digest = weights_digest
         self._told_of_cut = False
+        #: Where the model lies; of a LoRA checkpoint its own folder, not its base's.
+        self.folder = tokenizer.folder
         #: The hub's commit of the model, where it came from there.
         self.revision: str | None = None
         #: Where the base model's weights came from, for `ngcg.json`; None if they were drawn.

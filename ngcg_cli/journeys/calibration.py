@@ -80,7 +80,7 @@ def calibrate_model(
     lost = encoder.encode_texts(nowhere())
     facts: dict[str, Any] = {"background": background.name}
     calibration = calibrate(galleries, lost, beside, encoder.fingerprint, facts, seed)
-    path = out or search_paths(encoder.tokenizer.folder, encoder.fingerprint, encoder.dim)[-1]
+    path = out or search_paths(encoder.folder, encoder.fingerprint, encoder.dim)[-1]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         calibration.save(path)
@@ -146,7 +146,7 @@ def load_calibration(encoder: Encoder) -> Calibration | None:
     Raises:
         ModelError: there is one, and it is damaged.
     """
-    for path in search_paths(encoder.tokenizer.folder, encoder.fingerprint, encoder.dim):
+    for path in search_paths(encoder.folder, encoder.fingerprint, encoder.dim):
         found = Calibration.load(path, encoder.fingerprint, encoder.dim)
         if found is not None:
             return found
