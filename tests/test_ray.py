@@ -113,24 +113,38 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A cluster of one machine that this process is no part of, and that asks for a token."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-the-tests-0123456789abcdef")
-    port = free_port()
+def started_head(port: int, environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
+    """A cluster of one machine whose clients are let in at `port`; None where it ended at once."""
     ports = (f"--port={free_port()}", f"--ray-client-server-port={port}")
     anywhere = ("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0")
     words = ("start", "--head", "--block", "--num-cpus=1", "--include-dashboard=false")
     command = [Path(sys.executable).with_name("ray"), *words, *ports, *anywhere]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    quiet["env"] = {**os.environ, "RAY_AUTH_MODE": "token"}  # type: ignore[assignment]
-    with subprocess.Popen(command, **quiet) as head:  # type: ignore[call-overload]
-        until = time.monotonic() + 200
-        while head.poll() is None and time.monotonic() < until:
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            time.sleep(0.2)
+    head = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    until = time.monotonic() + 200
+    while head.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return head
+        time.sleep(0.2)
+    head.kill()
+    head.wait()
+    return None
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A cluster that this process is no part of, and that asks for a token."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-the-tests-0123456789abcdef")
+    environment = {**os.environ, "RAY_AUTH_MODE": "token"}
+    for _ in range(3):  # a port that was free may be taken by the time it is wanted
+        port = free_port()
+        if (head := started_head(port, environment)) is not None:
+            break
+    else:
+        pytest.fail("no cluster could be started")
+    with head:
         yield f"ray://127.0.0.1:{port}"
         head.terminate()
 
