@@ -239,8 +239,11 @@ def _sizes() -> list[tuple[int, int]]:
     return [(150, 150), (128, 128), (700, 700), (97, 301), (640, 480), (5, 40), (512, 512)]
 
 
-# Qwen3-VL's processor keeps shapes; `test_encoder_whole.py` compares its patches.
-@pytest.mark.parametrize("name", [name for name in BACKBONES if not name.startswith("qwen")])
+# Those of Qwen3-VL and EmbeddingGemma keep shapes; `test_encoder_whole.py` compares the patches of
+# the one, `test_encoder_gemma.py` the vectors of the other.
+@pytest.mark.parametrize(
+    "name", [name for name in BACKBONES if not name.startswith(("qwen", "embeddinggemma"))]
+)
 def test_pixels_equal_the_backbones_own_image_processor(name: str) -> None:
     """Exact up to float32 rounding: 2e-6 where pixels span about -2.7 to 2.7."""
     from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil

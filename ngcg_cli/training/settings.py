@@ -33,6 +33,7 @@ LEARNING_RATES = {
     "internvl_conv": 1e-4,
     "siglip": 1e-4,
     "qwen3_vl": 3e-5,
+    "embedding_gemma2": 1e-4,
 }
 
 
