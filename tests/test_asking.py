@@ -18,6 +18,8 @@ from ngcg_cli.answers import cost
 from ngcg_cli.answers.asking import first_sentence
 from ngcg_cli.answers.captions import Filter, tidy
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 
 def pixels(row: dict) -> np.ndarray:
     with rasterio.open(row["source"]) as dataset:

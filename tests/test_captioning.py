@@ -11,6 +11,8 @@ import rasterio
 from PIL import Image
 from samples import Ngcg
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 CUT = ("--tile", "32px", "--overlap", "0")
 
 
@@ -18,7 +20,6 @@ def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-@pytest.mark.slow
 def test_tiles_of_a_raster_get_captions_that_train_takes(
     ngcg: Ngcg, town: Path, talker: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:

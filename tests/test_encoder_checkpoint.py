@@ -21,6 +21,8 @@ from ngcg_cli.encoder.lora import LoraSettings, add_lora
 from ngcg_cli.encoder.weights import digest_weights
 from ngcg_cli.errors import ModelError
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 
 @pytest.fixture
 def adapted(fake_backbone: Path, tmp_path: Path) -> tuple[Encoder, Path]:
@@ -315,7 +317,6 @@ def test_large_weight_files_are_sampled_from_first_to_last_byte(tmp_path: Path) 
     assert len(seen) == 4
 
 
-@pytest.mark.slow
 def test_a_query_on_a_model_directory_never_imports_peft(fake_backbone: Path) -> None:
     """peft alone costs seconds; a fresh process shows what the way really imports."""
     code = (

@@ -20,6 +20,8 @@ from ngcg_cli.encoder.lora import add_lora
 from ngcg_cli.encoder.tokenizer_file import tokenizer_bytes
 from ngcg_cli.errors import ModelError
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 TEXTS = [
     "Many planes are parked, next to a LONG building!",
     "boats",
@@ -186,7 +188,6 @@ def test_a_table_of_letters_cannot_blow_a_text_up(tmp_path: Path) -> None:
         tokenizer_bytes(written("x" * 33, "x" * 33), None)
 
 
-@pytest.mark.slow
 def test_an_export_gives_the_same_vectors(encoder: Encoder, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from ngcg_cli.encoder.export import export
@@ -216,7 +217,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 def test_from_the_cache_to_hits(cache: Path, tmp_path: Path, ngcg: Ngcg) -> None:
     _cached(cache, "lcybuaa/Git-RSCLIP-base", 1)
     raster = write_raster(tmp_path / "region.tif", 3)

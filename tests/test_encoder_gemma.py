@@ -14,6 +14,8 @@ from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.lora import add_lora
 from ngcg_cli.errors import ModelError, UsageError
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 TEXTS = [
     "many planes are parked next to a long building",
     "boats",

@@ -10,6 +10,8 @@ from ngcg_cli.encoder import catalogue
 from ngcg_cli.encoder.backbones import BACKBONES, derive_backbone
 from ngcg_cli.errors import ModelError
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 #: Trainable and all parameters in millions, as counted in the paper (method: r = 16, DoRA).
 PAPER = {
     "internvl3.5-1b": ("9.028", "914"),

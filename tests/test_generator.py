@@ -16,6 +16,8 @@ from ngcg_cli.encoder.chat import read_chat
 from ngcg_cli.encoder.generator import Generator, open_generator
 from ngcg_cli.errors import ModelError
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 FAMILIES = ("smolvlm", "internvl", "qwen3_vl")
 QUESTIONS = [
     "what is this?",

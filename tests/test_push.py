@@ -18,6 +18,8 @@ from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.lora import LoraSettings, add_lora
 from ngcg_cli.errors import ModelError
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 TEXTS = ["a pond", "two boats in a harbour"]
 FIGURES = {"step": 20, "t2i R@1": 31.25, "mean": 40.5}
 

@@ -160,7 +160,7 @@ def _large_footer(table: pa.Table, path: Path) -> None:
     [
         _rows_bomb,
         _geometry_bomb,
-        _dictionary_bomb,
+        pytest.param(_dictionary_bomb, marks=pytest.mark.slow),
         _prefix_bomb,
         _another_codec,
         _text_for_numbers,

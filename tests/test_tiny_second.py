@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -24,6 +25,8 @@ from examples.tiny.stages.vocabulary import Alter, Thing, phrased, things
 from examples.town.scene import Site
 from examples.town.statements import truths
 from ngcg_cli.training.loop import parameter_groups
+
+pytestmark = pytest.mark.slow  # draws and reads with small models: seconds in all
 
 
 def test_the_vocabulary_names_what_people_look_for_and_known_scenes() -> None:

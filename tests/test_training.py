@@ -26,6 +26,8 @@ from ngcg_cli.training.settings import TrainSettings
 from ngcg_cli.training.state import STATE_FILE
 from ngcg_cli.training.train import train
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 200), "grey": (128,) * 3}
 THINGS = {"a car park": 4, "a harbour": 16}
 
@@ -81,7 +83,6 @@ def state_of(out: Path) -> dict[str, torch.Tensor]:
     return load_file(out / STATE_FILE)
 
 
-@pytest.mark.slow
 def test_lora_learns_and_its_checkpoint_carries_everything(
     captions: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:
@@ -193,7 +194,6 @@ def test_every_pooling_tuning_and_family_trains_saves_and_loads(
     )
 
 
-@pytest.mark.slow
 def test_stopped_and_resumed_gives_bitwise_the_same_weights(
     captions: Path, fake_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +231,6 @@ def test_stopped_and_resumed_gives_bitwise_the_same_weights(
         train(other)
 
 
-@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint_with_the_same_adapter(
     captions: Path, fake_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -295,7 +294,6 @@ def test_checkpointed_activations_give_the_same_gradients(
             torch.testing.assert_close(saving[key], plain[key], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_two_processes_equal_one_with_the_double_batch(
     captions: Path, fake_backbone: Path, tmp_path: Path
 ) -> None:

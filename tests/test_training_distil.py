@@ -19,6 +19,8 @@ from ngcg_cli.errors import DataError
 from ngcg_cli.training.anchors import Anchors
 from ngcg_cli.training.distil import relations
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 
 def unit(rows: int, dim: int, seed: int) -> Tensor:
     drawn = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
@@ -93,7 +95,6 @@ def losses(run: str) -> list[float]:
     ]
 
 
-@pytest.mark.slow
 def test_a_student_of_other_dimensions_learns_from_pictures_alone(
     ngcg: Ngcg, data: Path, fake_backbone: Path, student: Path
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from samples import Ngcg
 
+pytestmark = pytest.mark.slow  # small models of torch that train or talk: seconds in all
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
