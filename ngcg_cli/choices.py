@@ -12,6 +12,9 @@ ImageType = Literal["sat", "osm"]
 Pooling = Literal["eos", "mean", "query"]
 Tuning = Literal["lora", "full"]
 
+# What an export is stored in.
+ExportPrecision = Literal["float32", "float16", "int8"]
+
 # Training: which rows of a batch are queries, how batches are dealt, how the rate falls, what the
 # forward passes compute in, how images are changed.
 Direction = Literal["symmetric", "text-to-image", "image-to-text"]

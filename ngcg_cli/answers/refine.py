@@ -90,20 +90,20 @@ def _halved(hit: Hit, question: Vectors, encoder: Encoder, rasters: Rasters) -> 
         height,
     )
     pixel = Window(int(min(column, raster.width - 1)), int(min(row, raster.height - 1)), 1, 1)
-    places = raster.footprints([half, pixel])
-    if not places.placed.all():
+    footprints = raster.footprints([half, pixel])
+    if not footprints.placed.all():
         return hit
     best = float(np.sort(scores)[-_BEST:].mean())
-    west, south, east, north = places.bbox[0].tolist()
+    west, south, east, north = footprints.bbox[0].tolist()
     return replace(
         hit,
         score=(hit.score + best) / 2,
-        lon=float(places.lon[0]),
-        lat=float(places.lat[0]),
+        lon=float(footprints.lon[0]),
+        lat=float(footprints.lat[0]),
         bbox=(west, south, east, north),
         window=(half.column, half.row, half.width, half.height),
-        footprint=pieces(places.geometry[0]),
-        point=(float(places.lon[1]), float(places.lat[1])),
+        footprint=pieces(footprints.geometry[0]),
+        point=(float(footprints.lon[1]), float(footprints.lat[1])),
     )
 
 

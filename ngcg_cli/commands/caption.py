@@ -63,18 +63,26 @@ def caption(
     ] = None,
     tile: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Of rasters, as for `ngcg index`.", show_default="auto"),
+        typer.Option(
+            metavar="SIZE",
+            help="Side of a tile of a raster: 224px, 100m, or auto; an index has its own.",
+            show_default="auto",
+        ),
     ] = None,
     overlap: Annotated[
         float | None,
         typer.Option(
-            metavar="FRACTION", help="Of rasters, as for `ngcg index`.", show_default="0.25"
+            metavar="FRACTION",
+            help="Share of a tile's side that the next tile overlaps.",
+            show_default="0.25",
         ),
     ] = None,
     min_valid: Annotated[
         float | None,
         typer.Option(
-            metavar="FRACTION", help="Of rasters, as for `ngcg index`.", show_default="0.25"
+            metavar="FRACTION",
+            help="Skip tiles in which a smaller share of the pixels holds data.",
+            show_default="0.25",
         ),
     ] = None,
     driver: Annotated[
@@ -82,16 +90,16 @@ def caption(
         typer.Option(
             "--driver",
             metavar="NAME",
-            help="Let another of GDAL's drivers open rasters. May be repeated.",
+            help="Allow another GDAL driver. Repeatable.",
             show_default=False,
         ),
     ] = None,
     asset: Annotated[
         str | None,
-        typer.Option("--asset", metavar="NAME", help="Of STAC items, as for `ngcg index`."),
+        typer.Option("--asset", metavar="NAME", help="Which asset of each STAC item."),
     ] = None,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Of STAC items, as for `ngcg index`.")
+        bool, typer.Option("--fetch", help="Let STAC files name servers, which are asked.")
     ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from ngcg_cli.choices import ExportPrecision
 from ngcg_cli.commands.options import JsonOption
 from ngcg_cli.errors import UsageError
 
@@ -38,7 +39,7 @@ def export(
         ),
     ],
     precision: Annotated[
-        Literal["float32", "float16", "int8"],
+        ExportPrecision,
         typer.Option(
             "--precision",
             help="float16 halves the stored weights; int8 adds faster graphs, which commands use "

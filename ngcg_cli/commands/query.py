@@ -113,7 +113,7 @@ def query(
         typer.Option("--within", metavar="METRES", help="How far from --near."),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Compare every tile instead of searching the graph.")
+        bool, typer.Option("--exact", help="Always compare every tile; never use the search graph.")
     ] = False,
     keep_overlaps: Annotated[
         bool,

@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from ngcg_cli.choices import ExportPrecision
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint, source_of
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.graphs import GRAPHS, INT8, OPSET, write_graphs
@@ -28,8 +29,6 @@ from ngcg_cli.encoder.quantise import drawn_images
 from ngcg_cli.encoder.stamp import POOLING, STAMP, read_stamp
 from ngcg_cli.encoder.weights import digest_weights, weight_files
 from ngcg_cli.errors import ModelError, UsageError
-
-ExportPrecision = Literal["float32", "float16", "int8"]
 
 #: Least cosine to torch's vectors with which an export counts as done.
 LEAST = {"float32": 0.999999, "float16": 0.9995, "int8": 0.8}

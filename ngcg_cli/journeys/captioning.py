@@ -310,13 +310,13 @@ def _look(
     raster, area = rasters.raster(tile.source), Area(*tile.window)
     if raster.empty(area):
         return None, {}
-    places = raster.footprints([area])
+    footprints = raster.footprints([area])
     pixels, valid = raster.read(area, max_side=_SIDE)
-    if not places.placed[0] or valid <= 0 or valid < min_valid:
+    if not footprints.placed[0] or valid <= 0 or valid < min_valid:
         return None, {}
     return pixels, {
-        "lon": round(float(places.lon[0]), 7),
-        "lat": round(float(places.lat[0]), 7),
+        "lon": round(float(footprints.lon[0]), 7),
+        "lat": round(float(footprints.lat[0]), 7),
         "source": tile.source,
         "window": list(tile.window),
     }

@@ -75,10 +75,10 @@ def find(sources: list[str], known: Mapping[str, SourceRecord], choice: Choice) 
 
 def _add(found: Found, path: str, names: dict[str, str], taken: set[str]) -> str:
     """Takes a raster unless it is there already; the name that it has."""
-    place = os.path.realpath(path) if is_local(path) else path
-    name = names.setdefault(place, path)
-    if place not in taken:
-        taken.add(place)
+    real = os.path.realpath(path) if is_local(path) else path
+    name = names.setdefault(real, path)
+    if real not in taken:
+        taken.add(real)
         found.paths.append(name)
     return name
 

@@ -212,10 +212,10 @@ def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_s
     chunk.readable = len(windows) - len(filled)
     if not filled:
         return chunk
-    places = raster.footprints(filled)
-    chunk.nowhere = int((~places.placed).sum())
+    footprints = raster.footprints(filled)
+    chunk.nowhere = int((~footprints.placed).sum())
     kept = []
-    for row in np.flatnonzero(places.placed).tolist():
+    for row in np.flatnonzero(footprints.placed).tolist():
         try:
             pixels, valid = raster.read(filled[row], max_side=max_side)
         except RasterError as error:
@@ -228,11 +228,11 @@ def _read(raster: Raster, windows: Sequence[Window], record: SourceRecord, max_s
             chunk.pixels.append(pixels)
     if kept:
         chunk.tiles = TileTable(
-            lon=places.lon[kept],
-            lat=places.lat[kept],
-            bbox=places.bbox[kept],
+            lon=footprints.lon[kept],
+            lat=footprints.lat[kept],
+            bbox=footprints.bbox[kept],
             window=np.array([filled[row] for row in kept], np.int64),
-            geometry=[places.geometry[row] for row in kept],
+            geometry=[footprints.geometry[row] for row in kept],
         )
         try:
             chunk.tiles.check()

@@ -42,26 +42,26 @@ def remember_servers(index: str | Path, paths: Iterable[str]) -> None:
 
 def allow_servers(index: str | Path) -> None:
     """Lets pictures be fetched, in this process, from the servers noted for an index."""
-    if known := _remembered(_place(index), "servers"):
+    if known := _remembered(_file_of(index), "servers"):
         from ngcg_cli.raster.servers import allow
 
         allow(known)
 
 
 def _note(index: str | Path, what: str, names: list[str]) -> None:
-    place = _place(index)
-    known = {each: _remembered(place, each) for each in ("models", "servers")}
+    path = _file_of(index)
+    known = {each: _remembered(path, each) for each in ("models", "servers")}
     new = [name for name in names if name not in known[what]]
     if not new:
         return
     known[what] += new
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, delete=False) as beside:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as beside:
             json.dump({"index": _whole(index), **known}, beside)
-        os.replace(beside.name, place)
+        os.replace(beside.name, path)
     except OSError as error:
-        logger.debug("%s: cannot be written (%s): %s are not remembered", place, error, what)
+        logger.debug("%s: cannot be written (%s): %s are not remembered", path, error, what)
 
 
 def require(index: str | Path, model: str) -> None:
@@ -73,7 +73,7 @@ def require(index: str | Path, model: str) -> None:
     if _is_bundled(model):
         return
     # A name that is no whole path would mean another folder wherever one stands.
-    if model in _remembered(_place(index), "models") and (
+    if model in _remembered(_file_of(index), "models") and (
         os.path.isabs(model) or not os.path.isdir(model)
     ):
         return
@@ -92,9 +92,9 @@ def _is_bundled(model: str) -> bool:
 
 def pass_on(indexes: Sequence[str | Path], merged: str | Path, model: str) -> None:
     """A merged index is as well known as those it was made from."""
-    if all(model in _remembered(_place(index), "models") for index in indexes):
+    if all(model in _remembered(_file_of(index), "models") for index in indexes):
         remember(merged, model)
-    known = [_remembered(_place(index), "servers") for index in indexes]
+    known = [_remembered(_file_of(index), "servers") for index in indexes]
     _note(merged, "servers", sorted({name for names in known for name in names}))
 
 
@@ -105,15 +105,15 @@ def _whole(index: str | Path) -> str:
     return os.path.realpath(index) if os.path.isdir(index) else str(index)
 
 
-def _place(index: str | Path) -> Path:
+def _file_of(index: str | Path) -> Path:
     import platformdirs
 
     name = hashlib.sha256(os.fsencode(_whole(index))).hexdigest()
     return platformdirs.user_state_path("ngcg", appauthor=False) / "indexes" / f"{name}.json"
 
 
-def _remembered(place: Path, what: str) -> list[str]:
+def _remembered(path: Path, what: str) -> list[str]:
     try:
-        return [str(name) for name in json.loads(place.read_text("utf-8")).get(what, [])]
+        return [str(name) for name in json.loads(path.read_text("utf-8")).get(what, [])]
     except (OSError, ValueError, TypeError, AttributeError):
         return []

@@ -90,7 +90,7 @@ class TileIndex:
         """
         folder = Path(path)
         index = cls(folder, Manifest.read(folder))
-        index._look_again()
+        index._reload()
         return index
 
     @staticmethod
@@ -180,7 +180,7 @@ class TileIndex:
             self._check = check
             try:
                 check_folders(self.path)
-                self._look_again()
+                self._reload()
                 sweep(self.path, self.manifest.files().keys())
                 yield self
             finally:
@@ -258,7 +258,7 @@ class TileIndex:
                     manifest = with_graph(self._view, progress, self._check)
                     break
                 except DamagedSegment as error:
-                    self._leave_out({error.name: error.reason})
+                    self._exclude_damaged({error.name: error.reason})
             if manifest is not self.manifest:
                 self._commit(manifest)
 
@@ -270,12 +270,12 @@ class TileIndex:
         except BaseException:
             # Should only the last flush have failed, the index is in the new state.
             with contextlib.suppress(TileIndexError):
-                self._look_again()
+                self._reload()
             raise
-        self._show(manifest)
+        self._switch_snapshot(manifest)
         delete(self.path, before.keys() - manifest.files().keys())
 
-    def _show(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
+    def _switch_snapshot(self, manifest: Manifest, broken: Mapping[str, str] | None = None) -> None:
         """Go over to a state; some of its segments may be known to be broken."""
         known = {**self.broken, **(broken or {})}
         named = {segment.name for segment in manifest.segments}
@@ -283,7 +283,7 @@ class TileIndex:
         self._view = Snapshot(self.path, manifest, broken)
         self._ranker = Ranker(self._view)
 
-    def _look_again(self) -> None:
+    def _reload(self) -> None:
         """Go over to the last committed state, without what of it is missing or cut short."""
         manifest = self.manifest
         while True:
@@ -295,14 +295,14 @@ class TileIndex:
             if not trouble or Manifest.read(self.path) == latest:
                 break
         if latest != self.manifest:
-            self._show(latest)
-        self._leave_out(trouble)
+            self._switch_snapshot(latest)
+        self._exclude_damaged(trouble)
 
-    def _leave_out(self, trouble: Mapping[str, str]) -> None:
+    def _exclude_damaged(self, trouble: Mapping[str, str]) -> None:
         """Do without damaged segments from now on, and say so once."""
         fresh = trouble.keys() - self.broken.keys()
         if fresh:
-            self._show(self.manifest, trouble)
+            self._switch_snapshot(self.manifest, trouble)
             told = warning(self.manifest, self.broken, fresh)
             logger.warning("%s: %s", self.path, told)
 
@@ -368,11 +368,11 @@ class TileIndex:
             try:
                 return read(self._view)
             except DamagedSegment as error:
-                self._leave_out({error.name: error.reason})
+                self._exclude_damaged({error.name: error.reason})
             except FileNotFoundError as error:
                 # A writer has replaced a source since this index was opened, or it is damaged.
                 before = self._view
-                self._look_again()
+                self._reload()
                 if self._view is before:
                     raise damaged(Path(error.filename), "it is missing") from error
 

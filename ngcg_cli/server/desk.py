@@ -120,13 +120,13 @@ class Desk:
     def state(self) -> State:
         """The last committed state."""
         with self._lock:
-            self._look_again()
+            self._reload()
             return self._state
 
     def ask(self, asked: Asked) -> Answer:
         """The answer to a question, from the last committed state."""
         with self._lock:
-            self._look_again()
+            self._reload()
             filters = dict(asked.filters)
             (answer,) = self._finder.answer([asked.question], top=asked.top, **filters)
             return answer
@@ -134,7 +134,7 @@ class Desk:
     def scores(self, asked: Asked) -> tuple[Floats, npt.NDArray[np.float32]]:
         """Boxes (N, 4) and scores (N,) of all tiles, for the heat map."""
         with self._lock:
-            self._look_again()
+            self._reload()
             parts = ((part.what, part.weight) for part in asked.question.parts)
             key = (self._state.revision, *parts)
             if self._scored[0] != key:
@@ -146,7 +146,7 @@ class Desk:
         found: Vectors = vectors([asked.question], self._finder._encoder, self._finder.index)
         return found[0]
 
-    def _look_again(self) -> None:
+    def _reload(self) -> None:
         """Goes over to what a writer has committed since; the model stays if it still fits."""
         now = self._finder.index.committed()
         if now == self._seen:

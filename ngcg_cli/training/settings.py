@@ -124,8 +124,8 @@ class Lesson(_Checked):
     anchors: Annotated[
         Path | None,
         Told(
-            "With --teacher: sentences, one a line, that hold the texts of a student whose "
-            "pictures have no captions. Any will do; best such as will be asked.",
+            "With --teacher: sentences, one per line, on which the student's texts are held to the "
+            "teacher's where images have no captions; best such as will be asked.",
             metavar="FILE",
             shown="sentences of what is seen from above",
         ),
@@ -317,7 +317,7 @@ class TrainSettings(Course, Lesson):
         ),
     ] = AUGMENTATIONS
     gradient_checkpointing: Annotated[
-        bool, Told("Compute activations twice to hold fewer: a third more time.")
+        bool, Told("Recompute activations to save memory; a step takes a third longer.")
     ] = False
     validate_every: Annotated[
         int | None,

@@ -175,7 +175,7 @@ class MilvusIndex:
         with writers_place(self._engine, wait) as check:
             self._check = check
             try:
-                self._sweep()
+                self._delete_orphans()
                 self._lost = lost_sources(self._view)
                 yield self
             finally:
@@ -266,7 +266,7 @@ class MilvusIndex:
         """A change from the last committed state on; what a failed one left is cleared first."""
         with self.writing():
             if self._unclean:
-                self._sweep()
+                self._delete_orphans()
             self._unclean = True
             yield self._view.state
             self._unclean = False
@@ -306,7 +306,7 @@ class MilvusIndex:
         now |= {entry.number: entry for entry in cleared if not entry.gone}
         self._view = View(self._engine, self._view.state, [now[number] for number in sorted(now)])
 
-    def _sweep(self) -> None:
+    def _delete_orphans(self) -> None:
         """Go over to the last committed state, and delete what belongs to none."""
         self._view = view = _look(self._engine)
         self._engine.delete(self._engine.place.collection, f"part >= {view.state.next_part}")
