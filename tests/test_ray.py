@@ -19,7 +19,8 @@ import pytest
 from killing import Moment, run
 from samples import Ngcg, write_raster
 
-from ngcg_cli.errors import RasterError, UsageError
+from ngcg_cli.errors import NgcgError, RasterError, UsageError
+from ngcg_cli.journeys import on_ray
 from ngcg_cli.journeys.on_ray import PIECE, _Told, address_of, pieces
 from ngcg_cli.journeys.planning import Job, SourceReport
 from ngcg_cli.search import SourceRecord, TileIndex
@@ -96,6 +97,27 @@ def test_a_cluster_that_is_not_there_is_told_at_once(ngcg: Ngcg, tmp_path: Path)
     )
     assert (outcome.status, outcome.out) == (1, "")
     assert "ray://127.0.0.1:9: Ray cannot be reached" in outcome.err
+
+
+def test_a_busy_cluster_is_asked_again_and_a_refusal_is_final(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    answers = iter(["Initialization failure from server: x"] * 2)
+
+    def init(**settings: object) -> None:
+        asked.append(str(settings["address"]))
+        if (answer := next(answers, None)) is not None:
+            raise ConnectionError(answer)
+
+    monkeypatch.setattr(on_ray, "_reach", lambda address: None)
+    monkeypatch.setattr(ray, "init", init)
+    on_ray._started("ray://head:1")
+    assert asked == ["ray://head:1"] * 3
+    answers = iter(["invalid token"])
+    with pytest.raises(NgcgError, match="invalid token"):
+        on_ray._started("ray://head:1")
+    assert len(asked) == 4
 
 
 @contextlib.contextmanager

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Windows that one task reads: long enough to be worth its start, short enough to be done again.
 PIECE = 32 * CHUNK
+# Times that a cluster is asked for a client.
+_TRIES = 3
 # Chunks that an actor gets at once; its batches run across them.
 _AT_ONCE = 8
 
@@ -290,21 +292,26 @@ def _started(address: str) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     if address.startswith("ray://"):
         _reach(address)
-    try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            ignore_reinit_error=True,
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise NgcgError(
-            f"Ray cannot be reached: {' '.join(str(error).split())[:200]}",
-            where=address or None,
-            hint="Give --engine ray://HOST:PORT of a running cluster, its token in RAY_AUTH_TOKEN "
-            "if it asks for one; or ray to start one here.",
-        ) from error
+    for left in reversed(range(_TRIES)):
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                ignore_reinit_error=True,
+            )
+            break
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            # A busy cluster was reached, but its server for this client was not up in 30 s.
+            if left and "Initialization failure" in str(error):
+                continue
+            raise NgcgError(
+                f"Ray cannot be reached: {' '.join(str(error).split())[:200]}",
+                where=address or None,
+                hint="Give --engine ray://HOST:PORT of a running cluster, its token in "
+                "RAY_AUTH_TOKEN if it asks for one; or ray to start one here.",
+            ) from error
     return ray
 
 
