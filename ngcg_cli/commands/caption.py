@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from ngcg_cli.commands.options import DeviceOption, JsonOption, PrecisionOption
+from ngcg_cli.commands.options import (
+    AssetOption,
+    DeviceOption,
+    DriverOption,
+    JsonOption,
+    PrecisionOption,
+    StacFetchOption,
+)
 from ngcg_cli.errors import UsageError
 from ngcg_cli.plain import json_text
 
@@ -85,22 +92,9 @@ def caption(
             show_default="0.25",
         ),
     ] = None,
-    driver: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--driver",
-            metavar="NAME",
-            help="Allow another GDAL driver. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    asset: Annotated[
-        str | None,
-        typer.Option("--asset", metavar="NAME", help="Which asset of each STAC item."),
-    ] = None,
-    fetch: Annotated[
-        bool, typer.Option("--fetch", help="Let STAC files name servers, which are asked.")
-    ] = False,
+    driver: DriverOption = None,
+    asset: AssetOption = None,
+    fetch: StacFetchOption = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     batch_size: Annotated[

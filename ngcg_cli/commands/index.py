@@ -12,12 +12,15 @@ import typer
 
 from ngcg_cli.commands.options import (
     DEFAULT_INDEX,
+    AssetOption,
     DeviceOption,
     DimOption,
+    DriverOption,
     IndexModelOption,
     IndexOption,
     IndexPrecisionOption,
     JsonOption,
+    StacFetchOption,
 )
 from ngcg_cli.journeys import defaults
 from ngcg_cli.plain import json_text
@@ -78,31 +81,9 @@ def index(
             "--wait/--no-wait", help="Wait for another process that writes this index, or give up."
         ),
     ] = False,
-    driver: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--driver",
-            metavar="NAME",
-            help="Allow another GDAL driver, such as netCDF; VRT allows VRTs that name more than "
-            "plain files. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    asset: Annotated[
-        str | None,
-        typer.Option(
-            "--asset",
-            metavar="NAME",
-            help="Of STAC items, the asset to index; a pattern such as '*_rgb' works too.",
-            show_default="by role (visual, data) and type",
-        ),
-    ] = None,
-    fetch: Annotated[
-        bool,
-        typer.Option(
-            "--fetch", help="Read also from servers that only a STAC file names, not you."
-        ),
-    ] = False,
+    driver: DriverOption = None,
+    asset: AssetOption = None,
+    fetch: StacFetchOption = False,
     block: Annotated[
         int,
         typer.Option(

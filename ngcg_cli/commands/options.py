@@ -79,6 +79,29 @@ DimOption = Annotated[
         show_default="all, or the index's own",
     ),
 ]
+DriverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--driver",
+        metavar="NAME",
+        help="Allow another GDAL driver, such as netCDF; VRT allows VRTs that name more than "
+        "plain files. Repeatable.",
+        show_default=False,
+    ),
+]
+AssetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--asset",
+        metavar="NAME",
+        help="Of STAC items, the asset to read; a pattern such as '*_rgb' works too.",
+        show_default="by role (visual, data) and type",
+    ),
+]
+StacFetchOption = Annotated[
+    bool,
+    typer.Option("--fetch", help="Read also from servers that only a STAC file names, not you."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout when done.")
 ]
