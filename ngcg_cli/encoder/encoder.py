@@ -152,9 +152,7 @@ class Encoder:
         from ngcg_cli.encoder.torch_engine import TorchEngine
 
         module = copy.deepcopy(self.module)
-        if module.adapter is not None:
-            module.base = module.adapter.merge_and_unload()
-            module.set_adapter(None)
+        module.merge_adapter()
         module.to(getattr(torch, precision)).requires_grad_(False).eval()
         return Encoder(
             TorchEngine(module),

@@ -108,8 +108,7 @@ def load_lora(module: EncoderModule, folder: Path, *, trainable: bool) -> None:
             f"the adapter does not fit the base model: {reason}", where=where, hint=hint
         ) from error
     if not trainable:
-        module.base = adapter.merge_and_unload()
-        module.set_adapter(None)
+        module.merge_adapter()
 
 
 def adapter_settings(adapter: Any) -> dict[str, Any]:

@@ -118,6 +118,12 @@ class EncoderModule(nn.Module):
         # Past nn.Module's registration: as a submodule it would list every parameter twice.
         object.__setattr__(self, "adapter", adapter)
 
+    def merge_adapter(self) -> None:
+        """Add the adapter to the weights of `base`, and forget it; without one, do nothing."""
+        if self.adapter is not None:
+            self.base = self.adapter.merge_and_unload()
+            self.set_adapter(None)
+
     @property
     def vision(self) -> Any:
         """The vision tower."""
