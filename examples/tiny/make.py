@@ -40,6 +40,10 @@ def main(
     start: Annotated[
         str | None, typer.Option(help="Leave the first course out: a model to go on from.")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="A model that the second course learns from beside its own start."),
+    ] = None,
     tiles: Annotated[int, typer.Option(help="Drawn tiles.")] = Recipe.tiles,
     seed: Annotated[int, typer.Option()] = Recipe.seed,
     threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
@@ -59,8 +63,11 @@ def main(
         run = keyed(out / "first", recipe=recipe)
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
-    run = keyed(out / "second", recipe=recipe, start=load_encoder(start, "cpu").fingerprint)
-    _study(second.prepare(gathered, start, out, recipe, device), recipe.second, run, gathered.val)
+    models = [start, *(beside or ())]
+    known = [load_encoder(name, "cpu").fingerprint for name in models]
+    run = keyed(out / "second", recipe=recipe, models=known)
+    ready = second.prepare(gathered, start, beside or (), out, recipe, device)
+    _study(ready, recipe.second, run, gathered.val)
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((run / "last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(run / "last"))

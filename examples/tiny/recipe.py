@@ -19,7 +19,7 @@ class Sizes:
 
     Attributes:
         photographs: with captions, one caption each.
-        unlabelled: photographs without.
+        unlabelled: photographs without, and mixed ones.
         tiles: drawn ones; `pairs` of statements that exclude each other, `statements` that are
             true of one of them.
         pasted: photographs with drawn things in them, a statement each.
@@ -96,8 +96,8 @@ class Heads:
 
 _FIRST = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contrast": 0.5,
           "lexicon": 0.25, "codes": 0.5, "differ": 1.0, "hard": 0.4, "drawn": 0.3}  # fmt: skip
-_SECOND = {"image": 0.25, "text": 1.0, "map_image": 0.2, "map_text": 0.2, "own_image": 0.5,
-           "own_text": 0.5, "contrast": 0.6, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
+_SECOND = {"image": 0.4, "text": 1.0, "map_image": 0.4, "map_text": 0.4, "own_image": 0.4,
+           "own_text": 0.4, "contrast": 0.5, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
            "hard": 0.5, "drawn": 0.3, "pasted": 0.25}  # fmt: skip
 
 
@@ -109,6 +109,7 @@ class Recipe:
         tiles: drawn tiles, of seeds from `tile_seed` on.
         counted: drawn tiles of things in number (`counted.py`).
         pasted: photographs to paste drawn things into.
+        mixed: photographs cut together from two (`mixed.py`).
         pieces: cut from each of the large photographs without captions.
         views: how often the first course's tower sees each photograph: as it is, and as turned
             crops. After two views the student knew those by heart and ranked photographs in others
@@ -120,7 +121,9 @@ class Recipe:
         embedding_norm: of a token's embedding at the start: what Llama's own random ones of this
             width have.
         position: of the channels that tell a token's place: about ten times what is seen in it.
-        word_shares: of the corpus, the vocabulary and other sets' captions among the words.
+        spliced: sentences made of two captions (`spliced.py`).
+        word_shares: of the corpus, the vocabulary, other sets' captions and the spliced ones among
+            the second course's words.
     """
 
     seed: int = 0
@@ -128,6 +131,8 @@ class Recipe:
     tile_seed: int = 2_000_000
     counted: int = 6_000
     pasted: int = 5_000
+    mixed: int = 6_000
+    spliced: int = 20_000
     pieces: int = 4
     views: int = 6
     other_views: int = 2
@@ -135,7 +140,7 @@ class Recipe:
     large: int = 288
     embedding_norm: float = 0.32
     position: float = 10.0
-    word_shares: tuple[float, float, float] = (0.6, 0.22, 0.18)
+    word_shares: tuple[float, float, float, float] = (0.42, 0.2, 0.14, 0.24)
     heads: Heads = field(default_factory=Heads)
     first: Course = field(
         default_factory=lambda: Course(
@@ -150,11 +155,11 @@ class Recipe:
     second: Course = field(
         default_factory=lambda: Course(
             LoopSettings(
-                steps=700, lr=3e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
-                ema=0.985, precision="bfloat16", log_every=5, save_every=25, validate_every=140,
+                steps=640, lr=3e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
+                ema=0.985, precision="bfloat16", log_every=5, save_every=40, validate_every=160,
             ),
-            Sizes(photographs=120, unlabelled=12, tiles=48, pasted=24, lexicon=64, words=112,
-                  bank=20_000, counts=2.5),
+            Sizes(photographs=100, unlabelled=40, tiles=48, pasted=20, lexicon=64, words=136,
+                  bank=20_000, counts=4.0),
             _SECOND,
             frozen=3,
             tower_rate=0.15,

@@ -83,9 +83,14 @@ class Photographs:
     targets: np.ndarray
     captions: Sequence[tuple[int, ...]] = ()
 
-    def take(self, place: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-        """Rows of the `place`-th `count` of endless epochs, and what is shown of them."""
-        rows = _rows(len(self.targets), place, count, 1)
+    def take(
+        self, place: int, count: int, order: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Tensor]:
+        """Rows of the `place`-th `count` of endless epochs, and what is shown of them.
+
+        `order` decides the epochs' orders, `rng` all else.
+        """
+        rows = _rows(len(self.targets), place, count, order)
         return rows, torch.from_numpy(self.seen.take(rows, rng))
 
 
@@ -131,7 +136,9 @@ class Batches:
         sizes: Sizes,
         pasted: Pasted | None = None,
         alter: Callable[[str, np.random.Generator], str] = lambda text, rng: text,
+        seed: int = 0,
     ) -> None:
+        self.seed = seed
         self.sizes, self.pasted, self.alter = sizes, pasted, alter
         self.photographs, self.unlabelled, self.tiles = photographs, unlabelled, tiles
         self.captions, self.words, self.encoder = captions, words, encoder
@@ -150,7 +157,7 @@ class Batches:
         lexicon's, the words, which together are to match `said`; then the pairs' first sentences,
         their second ones, statements of the tiles, and those of the pasted things.
         """
-        rng = np.random.default_rng([31, index])
+        rng = np.random.default_rng([31, index, self.seed])
         parts = [self._photographs(index, rng), self._tiles(index, rng)]
         if self.pasted:
             parts.append(self._pasted(self.pasted, index, rng))
@@ -163,8 +170,8 @@ class Batches:
         self, index: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], list[str]]:
         part, others, sizes = self.photographs, self.unlabelled, self.sizes
-        rows, images = part.take(index, sizes.photographs, rng)
-        other_rows, other_images = others.take(index, sizes.unlabelled, rng)
+        rows, images = part.take(index, sizes.photographs, self._order(1), rng)
+        other_rows, other_images = others.take(index, sizes.unlabelled, self._order(1), rng)
         own = np.array([rng.choice(part.captions[row]) for row in rows])
         shares = self.lexicon.shares
         told = rng.choice(len(shares), sizes.lexicon, replace=False, p=shares)
@@ -192,7 +199,7 @@ class Batches:
     def _pasted(
         self, pasted: Pasted, index: int, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], list[str]]:
-        rows = _rows(len(pasted.keys), index, self.sizes.pasted, 11)
+        rows = _rows(len(pasted.keys), index, self.sizes.pasted, self._order(11))
         keys = [str(rng.choice(pasted.keys[row])) for row in rows]
         true = [[key in pasted.keys[row] for key in keys] for row in rows]
         images = torch.from_numpy(pasted.seen.take(rows, rng))
@@ -202,7 +209,9 @@ class Batches:
 
     def _tiles(self, index: int, rng: np.random.Generator) -> tuple[dict[str, Tensor], list[str]]:
         code = self.tiles.code
-        rows = self._contrasted[np.sort(_rows(len(self._contrasted), index, self.sizes.tiles, 9))]
+        order = self._order(9)
+        rows = _rows(len(self._contrasted), index, self.sizes.tiles, order)
+        rows = self._contrasted[np.sort(rows)]
         labels = np.array([(n, *label) for n, row in enumerate(rows) for label in code.labels[row]])
         pairs, first, second = self._pairs(labels, rng)
         column = {pair: n for n, pair in enumerate(pairs)}
@@ -242,6 +251,10 @@ class Batches:
             if len(keys) == self.sizes.statements:
                 break
         return keys, texts
+
+    def _order(self, part: int) -> int:
+        """What decides the orders of a part's epochs."""
+        return part + 100 * self.seed
 
     def _pairs(
         self, labels: np.ndarray, rng: np.random.Generator

@@ -1,12 +1,13 @@
 """The second course: the student's eyes are opened, on new views of every image.
 
-Its teachers are the student itself, as the first course left it, for images; and heads over the
-text teacher that read into the space of its images, for words. For captions, whose photographs it
-knows, both.
+Its teachers are a panel of the student itself, as it was, and of other trained models, for
+images; and heads over the text teacher that read into the space of these, for words. For captions,
+and for what is spliced from them, both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +22,45 @@ from examples.tiny.stages.contrasts import said
 from examples.tiny.stages.distil import Lesson
 from examples.tiny.stages.eyes import open_eyes
 from examples.tiny.stages.first import Prepared
-from examples.tiny.stages.gathered import Gathered, Images
+from examples.tiny.stages.gathered import Gathered, Images, Read
 from examples.tiny.stages.heads import read_by, train_reader
 from examples.tiny.stages.lessons import Batches, Pasted, Photographs, Pixels, Said, Tiles
+from examples.tiny.stages.mixed import write as mix
+from examples.tiny.stages.panel import Panel, unit
 from examples.tiny.stages.pasted import write as paste
+from examples.tiny.stages.spliced import spliced
+from examples.tiny.stages.teachers import READER, read
 from examples.tiny.stages.vocabulary import Alter, things
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.encoder.encoder import Encoder
 
-#: Views in which the student's own vectors of a photograph are taken: as it is, and turned crops.
-_VIEWS = 3
-#: These crops keep at least so many of 150 px.
-_LEAST = 100
+#: Views in which the panel's vectors of a photograph are taken: as it is, and a turned crop.
+_VIEWS = 2
 
 
 def prepare(
-    gathered: Gathered, start: str, out: Path, recipe: Recipe, device: str = "cpu"
+    gathered: Gathered,
+    start: str,
+    beside: Sequence[str],
+    out: Path,
+    recipe: Recipe,
+    device: str = "cpu",
 ) -> Prepared:
     """All that is learned from, and the student `start` (a name or folder) with open eyes.
 
-    It, and what its lesson keeps, are on `device`.
+    It, and what its lesson keeps, are on `device`. `beside`: the panel's other models.
     """
     course = recipe.second
     encoder = load_encoder(start, device, precision="float32")
-    known = encoder.fingerprint
+    panel = Panel([load_encoder(name, device, precision=course.loop.precision)
+                   for name in (start, *beside)])  # fmt: skip
     train, captions, told = gathered.train, gathered.captions, gathered.told
-    views = [_shown(encoder, train, known, view) for view in range(_VIEWS)]
+    panel.agree(train, captions.texts, out)
+    views = [panel.look(train, view) for view in range(_VIEWS)]
     heads = recipe.heads
     made_of = {
-        "student": known,
+        "panel": panel.known,
         "heads": heads,
         "images": train.folder,
         "texts": texts_digest([captions.texts, told.texts, gathered.own]),
@@ -70,12 +80,15 @@ def prepare(
         )
         for n, (epochs, seed) in enumerate(heads.readers)
     ]
-    # A caption lies where both the readers and the student have it.
-    own = encoder.encode_texts(captions.texts, batch_size=256)
-    spoken = _unit(read_by(readers, captions.features) + own)
-    seen = _unit(np.sum(views, axis=0))
+    # A caption lies where both the readers and the panel have it.
+    spoken = unit(read_by(readers, captions.features) + panel.say(captions.texts, out))
+    seen = unit(np.sum(views, axis=0))
     others = np.concatenate([gathered.others.pixels, gathered.roads.pixels])
-    seen_of_others = [_shown(encoder, part, known, 0) for part in (gathered.others, gathered.roads)]
+    folder = keyed(out / "mixed", on=[train.folder, gathered.others.folder, gathered.roads.folder],
+                   count=recipe.mixed, code=sources(*stages("mixed")))  # fmt: skip
+    photos = np.concatenate([train.pixels, others])
+    mixed = Images(mix(folder, photos, recipe.mixed), folder)
+    uncaptioned = (gathered.others, gathered.roads, mixed)
 
     facts = gathered.facts + gathered.counted_facts
     drawn = np.concatenate([gathered.tiles.pixels, gathered.counted.pixels])
@@ -85,25 +98,34 @@ def prepare(
     folder = keyed(out / "pasted", on=[gathered.others.folder, gathered.roads.folder],
                    count=recipe.pasted, code=drawn_by)  # fmt: skip
     glued, keys = paste(folder, others, recipe.pasted)
-    words = gathered.words
+    more = spliced(captions.texts, gathered.own, gathered.lexical.images.tolist(), recipe.spliced)
+    made = Read(
+        more, read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
+    )
+    words = [(part, read_by(readers, part.features)) for part in gathered.words]
+    words.append((made, unit(read_by(readers, made.features) + panel.say(more, out))))
     shares = [np.full(len(part.texts), share / len(part.texts))
-              for part, share in zip(words, recipe.word_shares, strict=True)]  # fmt: skip
+              for (part, _), share in zip(words, recipe.word_shares, strict=True)]  # fmt: skip
     batches = Batches(
         Photographs(Pixels(train.pixels), seen, gathered.own),
-        Photographs(Pixels(others), np.concatenate(seen_of_others)),
+        Photographs(
+            Pixels(np.concatenate([part.pixels for part in uncaptioned])),
+            np.concatenate([panel.look(part) for part in uncaptioned]),
+        ),
         Tiles(Pixels(drawn, whole=True), facts, code),
         Said(captions.texts, spoken),
         gathered.lexical,
         read_by(readers, told.features),
         Said(
-            [text for part in words for text in part.texts],
-            read_by(readers, np.concatenate([part.features for part in words])),
+            [text for part, _ in words for text in part.texts],
+            np.concatenate([targets for _, targets in words]),
             np.concatenate(shares),
         ),
         encoder,
         course.sizes,
         Pasted(Pixels(glued, whole=True), keys),
         Alter([query for query, _ in held_out()], things()),
+        recipe.seed,
     )
     encoder.module.requires_grad_(True)
     assert course.frozen is not None
@@ -114,37 +136,9 @@ def prepare(
     return Prepared(batches, encoder, lesson)
 
 
-def _shown(encoder: Encoder, images: Images, known: str, view: int) -> np.ndarray:
-    """The student's unit vectors (N, 256) of images as they are, or of turned crops."""
-    path = keyed(images.folder / f"student-{view}.npy", student=known, least=_LEAST)
-    if not path.exists():
-        rng = np.random.default_rng(view)
-        parts = []
-        for start in range(0, len(images.pixels), 128):
-            some = [np.array(image) for image in images.pixels[start : start + 128]]
-            parts.append(encoder.encode_images([_turned(i, rng) for i in some] if view else some))
-        part = path.with_suffix(".part.npy")
-        np.save(part, np.concatenate(parts))
-        part.rename(path)
-    return np.load(path, allow_pickle=False)
-
-
-def _turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    whole = len(image)
-    side = int(rng.integers(_LEAST, whole + 1))
-    top, left = (int(v) for v in rng.integers(0, whole - side + 1, 2))
-    crop = np.rot90(image[top : top + side, left : left + side], int(rng.integers(4)))
-    return np.ascontiguousarray(crop[:, ::-1] if rng.integers(2) else crop)
-
-
 def _differences(encoder: Encoder, code: Code) -> torch.Tensor:
     """(P, 256): what the student says of the pairs' first statements less the second ones."""
     speaker = Speaker(np.random.default_rng(0))
     texts = [said(pair.swap(second=False), speaker) for pair in code.pairs]
     first, second = (encoder.encode_texts([text[n] for text in texts if text]) for n in (0, 1))
     return torch.from_numpy(first - second)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    out: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return out.astype(np.float32)
