@@ -96,14 +96,15 @@ def _study(ready: Prepared, course: Course, run: Path, val: Part) -> None:
         step,
         course.loop,
         run,
-        validate=lambda: _validate(encoder, val),
+        validate=lambda: validate(encoder, val),
         save=lambda folder, figures: save_checkpoint(encoder, folder, {"metrics": figures}),
         resume=True,
         rates={TOWER: course.tower_rate} if course.frozen is not None else {},
     ).go()
 
 
-def _validate(encoder: Encoder, val: Part) -> dict[str, float]:
+def validate(encoder: Encoder, val: Part) -> dict[str, float]:
+    """The six recalls on val, in percent, and their mean."""
     images = encoder.encode_images(list(val.images))
     texts = encoder.encode_texts([text for own in val.captions for text in own], batch_size=256)
     pairs = [Pair(Path(f"{row}.jpg"), own, f"{row}.jpg") for row, own in enumerate(val.captions)]

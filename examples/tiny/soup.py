@@ -1,0 +1,61 @@
+"""The mean of several runs' weights, a "soup" (arXiv 2203.05482): one model, as quick as each.
+
+    python -m examples.tiny.soup runs/soup runs/one/tiny runs/two/tiny --data DATA
+
+The runs began with the same weights and differ in their seeds, so their weights lie near each
+other. Nothing is chosen by val: it is measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from examples.tiny.keyed import contents, keyed
+from examples.tiny.make import validate
+from examples.tiny.stages.corpus import photographs
+from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
+from ngcg_cli.encoder.encoder import Encoder
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="Folder for the result.")],
+    models: Annotated[list[Path], typer.Argument(help="Two models or more of one architecture.")],
+    data: Annotated[Path, typer.Option(help="Folder with rsicd150/val.tar, to measure on.")],
+    threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
+) -> None:
+    """Average the weights of MODELS; OUT is what ships, with 16-bit weights."""
+    torch.set_num_threads(threads)
+    made = mean([load_encoder(model, "cpu", precision="float32") for model in models])
+    archive = data / "rsicd150/val.tar"
+    val = photographs(archive, keyed(out.parent / archive.stem, archive=contents(archive)))
+    figures = validate(made, val)
+    made.name, made.origin = "tiny", None  # it is no one's further training: it has no base
+    save_checkpoint(made, out, {"metrics": figures}, dtype=torch.float16)
+    typer.echo(json.dumps(figures))
+
+
+@torch.no_grad()
+def mean(models: Sequence[Encoder]) -> Encoder:
+    """The first of the models, with the mean of all models' weights.
+
+    Raises:
+        ValueError: their weights differ in names or shapes.
+    """
+    states = [model.module.state_dict() for model in models]
+    shapes = [{name: weight.shape for name, weight in state.items()} for state in states]
+    if any(own != shapes[0] for own in shapes):
+        raise ValueError("these models differ in their architecture: their weights have no mean")
+    for name, weight in states[0].items():
+        if weight.is_floating_point():
+            weight.copy_(torch.stack([state[name] for state in states]).mean(0))
+    return models[0]
+
+
+if __name__ == "__main__":
+    typer.run(main)
