@@ -105,6 +105,7 @@ def test_what_cannot_be_asked_is_one_line(
     write_siglip(dual, 1)
     cases = [
         (("--rerank-by", "yes"), 2, "--rerank-by yes goes with --rerank"),
+        (("--depth", "9"), 2, "--depth 9 goes with --rerank"),
         (("--rerank", dual, "--rerank-by", "yes"), 1, "a dual encoder, which compares"),
         (("--explain", dual), 1, "a dual encoder, which compares"),
         (("--explain", "tiny"), 1, "made to embed, and has no words"),

@@ -134,7 +134,7 @@ def query(
     refine: RefineOption = False,
     rerank: RerankOption = None,
     rerank_by: RerankByOption = None,
-    depth: DepthOption = 50,
+    depth: DepthOption = None,
     explain: ExplainOption = None,
     index: IndexOption = DEFAULT_INDEX,
     model: IndexModelOption = None,
@@ -168,12 +168,13 @@ def query(
     if within is not None and not 0 < within < float("inf"):
         raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
 
-    if rerank_by is not None and rerank is None:
-        raise UsageError(f"--rerank-by {rerank_by} goes with --rerank", hint="Name its model.")
+    for name, value in (("--rerank-by", rerank_by), ("--depth", depth)):
+        if value is not None and rerank is None:
+            raise UsageError(f"{name} {value} goes with --rerank", hint="Name its model.")
 
     from ngcg_cli.journeys.areas import read_areas
     from ngcg_cli.journeys.lines import LineReader
-    from ngcg_cli.journeys.querying import Finder
+    from ngcg_cli.journeys.querying import DEPTH, Finder
     from ngcg_cli.journeys.questions import Part, Question, steering_parts
     from ngcg_cli.output.delivery import Delivery
     from ngcg_cli.output.terminal import prompted
@@ -198,7 +199,7 @@ def query(
         refine=refine,
         rerank=rerank,
         rerank_by=rerank_by or "vectors",
-        depth=depth,
+        depth=depth or DEPTH,
         explain=explain,
     )
     lines = LineReader(sys.stdin.buffer) if text == "-" else None

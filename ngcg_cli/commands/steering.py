@@ -107,6 +107,12 @@ ExplainOption: TypeAlias = Annotated[
     ),
 ]
 DepthOption: TypeAlias = Annotated[
-    int,
-    typer.Option("--depth", metavar="N", min=1, help="How many hits --rerank looks at."),
+    int | None,
+    typer.Option(
+        "--depth",
+        metavar="N",
+        min=1,
+        help="How many hits --rerank looks at.",
+        show_default="50",
+    ),
 ]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from ngcg_cli.beside import beside, check_target
 from ngcg_cli.datasets import json_lines
 from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.plain import json_text
-from ngcg_cli.search.lock import writer_lock
+from ngcg_cli.search.lock import LOCK, writer_lock
 
 _MARK = "captions.json"
 _DROPPED = "dropped.jsonl"
@@ -69,6 +69,11 @@ class CaptionFile:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        if not self._begun():  # the model could not be loaded, for one: nothing is left behind
+            with suppress(OSError):
+                for name in (_MARK, LOCK):
+                    (self.folder / name).unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _begun(self) -> bool:
         """Whether a tile has been done: until then other settings may be chosen."""
@@ -89,15 +94,15 @@ class CaptionFile:
             other = [name for name, value in self._made_by.items() if held.get(name) != value]
             if other and self._begun():
                 name = other[0]
+                begun, now = (_plainly(of.get(name)) for of in (held, self._made_by))
                 raise UsageError(
-                    f"{self.path}: was begun with {name} {held.get(name)}, not "
-                    f"{self._made_by[name]}",
+                    f"{self.path}: was begun with {name} {begun}, not {now}",
                     hint="Give the same options to go on, or name another --out.",
                 )
             return
         # What a start that was cut short leaves behind is hidden, or the lock.
         theirs = (
-            [name for name in os.listdir(self.folder) if name[0] != "." and name != "writer.lock"]
+            [name for name in os.listdir(self.folder) if name[0] != "." and name != LOCK]
             if self.folder.is_dir()
             else []
         )
@@ -139,6 +144,10 @@ class CaptionFile:
             _append(self.folder / _DROPPED, dropped)
         except OSError as error:
             raise NgcgError(f"cannot be written: {error.strerror}", where=self.path) from error
+
+
+def _plainly(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def picture_name(source: str, window: Window) -> str:

@@ -33,6 +33,7 @@ from ngcg_cli.journeys.planning import Job, Plan, SourceReport, Status, make_pla
 from ngcg_cli.journeys.reading import CHUNK, Chunk, read_ahead
 from ngcg_cli.progress import Progress
 from ngcg_cli.search import Store, create_index, index_exists, open_index
+from ngcg_cli.search.lock import LOCK
 
 if TYPE_CHECKING:
     from ngcg_cli.encoder.encoder import Encoder
@@ -213,7 +214,7 @@ def refuse_foreign(folder: str) -> None:
         theirs = sorted(
             entry.name
             for entry in entries
-            if not entry.name.startswith((".partial-", "writer.lock", "manifest.previous"))
+            if not entry.name.startswith((".partial-", LOCK, "manifest.previous"))
         )
         if theirs:
             raise TileIndexError(

@@ -68,6 +68,11 @@ class Filters:
                     f"--{name} {value!r} is no date",
                     hint="Give a year, 2024-05, 2024-05-17 or 2024-05-17T10:30Z.",
                 ) from None
+        if self.after and self.before and instant(self.after) >= instant(self.before):
+            raise UsageError(
+                f"--after {self.after!r} is not earlier than --before {self.before!r}",
+                hint="--after is the first date that counts, --before the first that does not.",
+            )
         if any(area.is_empty or area.geom_type not in _AREAS for area in self.areas):
             raise UsageError("an area that is no polygon", hint="Give polygons.")
 
