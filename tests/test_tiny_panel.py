@@ -15,6 +15,7 @@ from examples.tiny.stages.mixed import mix, write
 from examples.tiny.stages.panel import Panel, turn_into, unit
 from examples.tiny.stages.spliced import splice, spliced
 from ngcg_cli.encoder.checkpoint import load_encoder
+from ngcg_cli.errors import UsageError
 
 pytestmark = pytest.mark.slow  # reads with the bundled model: seconds in all
 
@@ -100,5 +101,5 @@ def test_a_soup_is_the_mean_of_its_models() -> None:
     for name, value in made.module.named_parameters():
         torch.testing.assert_close(value, wanted[name])
     two.module.extra = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match="architecture"):
+    with pytest.raises(UsageError, match="architecture"):
         mean([one, two])

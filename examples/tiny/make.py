@@ -17,16 +17,18 @@ from typing import Annotated
 import torch
 import typer
 
-from examples.tiny.keyed import keyed
+from examples.tiny.keyed import keyed, texts_digest
 from examples.tiny.recipe import Course, Recipe
+from examples.tiny.script import script
 from examples.tiny.stages import first, second
 from examples.tiny.stages.corpus import Part
 from examples.tiny.stages.distil import step
 from examples.tiny.stages.first import Prepared
-from examples.tiny.stages.gathered import gather
+from examples.tiny.stages.gathered import Gathered, gather
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
+from ngcg_cli.encoder.weights import pick_device
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.loop import Run
 
@@ -35,18 +37,24 @@ TOWER = "vision_tower."
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with rsicd150, overhead-unlabelled, texts.")],
-    out: Annotated[Path, typer.Option(help="Folder for caches, runs and result.")],
+    data: Annotated[Path, typer.Option(help="Folder of what is learned from: see README.md.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for caches, runs and result; make.sh fills its sources/.")
+    ],
     start: Annotated[
         str | None, typer.Option(help="Leave the first course out: a model to go on from.")
     ] = None,
     beside: Annotated[
         list[str] | None,
-        typer.Option(help="A model that the second course learns from beside its own start."),
+        typer.Option(
+            help="A model that the second course learns from beside its own start; repeatable."
+        ),
     ] = None,
-    tiles: Annotated[int, typer.Option(help="Drawn tiles.")] = Recipe.tiles,
-    seed: Annotated[int, typer.Option()] = Recipe.seed,
-    threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
+    tiles: Annotated[int, typer.Option(min=1, help="Drawn tiles.")] = Recipe.tiles,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the order in which things come, and first weights.")
+    ] = Recipe.seed,
+    threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 2,
     device: Annotated[
         str, typer.Option(help="Where the second course computes: cpu, or cuda (untested).")
     ] = "cpu",
@@ -57,20 +65,24 @@ def main(
     """Make `tiny`: OUT/tiny is what ships, with 16-bit weights."""
     torch.set_num_threads(threads)
     recipe = _recipe(tiles, seed, float32)
+    # Before the hours that come first: what is named must be there.
+    pick_device(device)
+    named = [load_encoder(name, "cpu").fingerprint for name in (start, *(beside or ())) if name]
     out.mkdir(parents=True, exist_ok=True)
     gathered = gather(data, out, recipe)
     if start is None:
-        run = keyed(out / "first", recipe=recipe)
+        # What only the second course knows of does not decide the first one.
+        known = replace(recipe, second=Recipe().second, mixed=0, spliced=0, pasted=0)
+        run = keyed(out / "first", recipe=known, data=_data(gathered))
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
-    models = [start, *(beside or ())]
-    known = [load_encoder(name, "cpu").fingerprint for name in models]
-    run = keyed(out / "second", recipe=recipe, models=known)
+        named.insert(0, load_encoder(start, "cpu").fingerprint)
+    run = keyed(out / "second", recipe=recipe, models=named, data=_data(gathered))
     ready = second.prepare(gathered, start, beside or (), out, recipe, device)
     _study(ready, recipe.second, run, gathered.val)
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((run / "last/ngcg.json").read_text())["metrics"]
-    final = load_encoder(str(run / "last"))
+    final = load_encoder(str(run / "last"), "cpu", precision="float32")
     final.name, final.origin = "tiny", None  # it is no one's further training: it has no base
     save_checkpoint(final, out / "tiny", {"metrics": figures}, dtype=torch.float16)
     typer.echo(json.dumps(figures))
@@ -85,6 +97,13 @@ def _recipe(tiles: int, seed: int, float32: bool) -> Recipe:
     if float32:
         second = replace(second, loop=replace(second.loop, precision="float32"))
     return replace(whole, first=first, second=second)
+
+
+def _data(gathered: Gathered) -> list[str]:
+    """What names all that is learned from: a run that began with other data does not go on."""
+    parts = (gathered.train, gathered.others, gathered.roads, gathered.tiles, gathered.counted)
+    said = [gathered.captions, gathered.told, *gathered.words]
+    return [part.folder.name for part in parts] + [texts_digest(read.texts) for read in said]
 
 
 def _study(ready: Prepared, course: Course, run: Path, val: Part) -> None:
@@ -118,4 +137,4 @@ def validate(encoder: Encoder, val: Part) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

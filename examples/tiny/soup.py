@@ -18,9 +18,11 @@ import typer
 
 from examples.tiny.keyed import contents, keyed
 from examples.tiny.make import validate
+from examples.tiny.script import script
 from examples.tiny.stages.corpus import photographs
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
+from ngcg_cli.errors import UsageError
 
 
 def main(
@@ -29,7 +31,16 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder with rsicd150/val.tar, to measure on.")],
     threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
 ) -> None:
-    """Average the weights of MODELS; OUT is what ships, with 16-bit weights."""
+    """Average the weights of MODELS; OUT is what ships, with 16-bit weights.
+
+    The photographs of DATA are unpacked beside OUT.
+    """
+    if out.exists():
+        raise UsageError(
+            "is there already", where=out, hint="Name a new folder first, then models."
+        )
+    if len(models) < 2:
+        raise UsageError("a mean takes two models or more")
     torch.set_num_threads(threads)
     made = mean([load_encoder(model, "cpu", precision="float32") for model in models])
     archive = data / "rsicd150/val.tar"
@@ -45,12 +56,14 @@ def mean(models: Sequence[Encoder]) -> Encoder:
     """The first of the models, with the mean of all models' weights.
 
     Raises:
-        ValueError: their weights differ in names or shapes.
+        UsageError: their weights differ in names or shapes, or their tokenizers differ.
     """
     states = [model.module.state_dict() for model in models]
     shapes = [{name: weight.shape for name, weight in state.items()} for state in states]
     if any(own != shapes[0] for own in shapes):
-        raise ValueError("these models differ in their architecture: their weights have no mean")
+        raise UsageError("these models differ in architecture: their weights have no mean")
+    if len({contents(model.folder / "tokenizer.json") for model in models}) > 1:
+        raise UsageError("these models differ in their tokenizers: their weights have no mean")
     for name, weight in states[0].items():
         if weight.is_floating_point():
             weight.copy_(torch.stack([state[name] for state in states]).mean(0))
@@ -58,4 +71,4 @@ def mean(models: Sequence[Encoder]) -> Encoder:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
+from examples.tiny.script import script
 from examples.tiny.stages.contrasts import KINDS, draw, taught
 from examples.tiny.stages.corpus import SIDE
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -123,4 +124,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

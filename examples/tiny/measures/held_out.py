@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from examples.tiny.script import script
 from examples.tiny.stages.corpus import SIDE
 from examples.town.statements import truths
 from examples.town.tiles import make_tile
@@ -46,4 +47,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 
+from examples.tiny.script import script
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.raster import Raster, Window
@@ -111,4 +112,4 @@ def _page(texts: list[str], rows: list[list[Shown]], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

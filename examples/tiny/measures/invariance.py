@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from examples.tiny.script import script
 from ngcg_cli.encoder.checkpoint import load_encoder
 
 PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -99,4 +100,4 @@ def main(model: Annotated[str, typer.Argument(help="Name or folder.")] = "tiny")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

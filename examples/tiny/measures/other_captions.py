@@ -15,6 +15,7 @@ import numpy as np
 import typer
 
 from examples.tiny.measures.paraphrases import gallery
+from examples.tiny.script import script
 from examples.tiny.stages.corpus import more_captions
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -52,4 +53,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from examples.tiny.script import script
 from ngcg_cli.app import run
 from ngcg_cli.datasets.json_lines import rows
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -94,4 +95,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

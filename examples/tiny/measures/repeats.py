@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from examples.tiny.script import script
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -75,4 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -18,6 +18,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from examples.tiny.script import script
 from ngcg_cli.datasets.images import read_image
 from ngcg_cli.datasets.json_lines import rows
 from ngcg_cli.datasets.pairs import Pair
@@ -91,4 +92,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

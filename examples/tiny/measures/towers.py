@@ -10,6 +10,7 @@ CPU time against that of the first one named.
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ import typer
 
 from examples.tiny.keyed import keyed, texts_digest
 from examples.tiny.recipe import Heads, Recipe
+from examples.tiny.script import script
 from examples.tiny.stages.features import see_whole
 from examples.tiny.stages.gathered import Gathered, gather
 from examples.tiny.stages.heads import train_heads
@@ -27,6 +29,7 @@ from examples.tiny.stages.teachers import READER, read
 from examples.tiny.stages.tower import imagenet_tower
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.convnet import ConvTower
+from ngcg_cli.errors import UsageError
 from ngcg_cli.evaluation.retrieval import recall
 
 _EPOCHS = 20
@@ -45,6 +48,8 @@ def main(
 ) -> None:
     """Print a line of JSON for each tower."""
     torch.set_num_threads(threads)
+    if not all(re.fullmatch(r"lite[02]:[1-9]\d*", each) for each in towers.split(",")):
+        raise UsageError(f"--towers {towers!r}: NAME:SIDE, ...; a NAME is lite0 or lite2")
     asked = [(name, int(side)) for name, side in (each.split(":") for each in towers.split(","))]
     gathered = gather(data, out, Recipe())
     texts = [text for own in gathered.val.captions for text in own]
@@ -61,17 +66,17 @@ def _measure(
     gathered: Gathered, said: np.ndarray, out: Path, name: str, side: int, seed: int
 ) -> dict[str, float]:
     tower = imagenet_tower(large=name == "lite2")
-    parts = {"train": (gathered.train.pixels, gathered.train.folder),
-             "val": (gathered.val.images, out)}  # fmt: skip
-    seen = {
-        part: see_whole(
-            tower, images, keyed(folder / f"{part}-whole.npy", tower=name, side=side), side
-        )
-        for part, (images, folder) in parts.items()
-    }
+    seen = {}
+    for part, images, known in (
+        ("train", gathered.train.pixels, gathered.train.folder.name),
+        ("val", gathered.val.images, texts_digest(gathered.val.names)),
+    ):
+        path = keyed(out / f"{part}-whole.npy", tower=name, side=side, images=known)
+        seen[part] = see_whole(tower, images, path, side)
     heads = Heads()
+    texts = texts_digest([gathered.captions.texts, gathered.told.texts, gathered.own])
     path = keyed(out / "alone.safetensors", tower=name, side=side, seed=seed, heads=heads,
-                 texts=texts_digest([gathered.captions.texts, gathered.own]))  # fmt: skip
+                 epochs=_EPOCHS, images=gathered.train.folder, texts=texts)  # fmt: skip
     see, say = train_heads(
         [seen["train"]],
         gathered.captions.features,
@@ -111,4 +116,4 @@ def _times(asked: list[tuple[str, int]]) -> list[float]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from examples.tiny.keyed import kept
 from examples.tiny.stages.corpus import SIDE
 from ngcg_cli.encoder.convnet import ConvTower
 
@@ -50,25 +51,26 @@ def see(
 
 def pooled(tokens: np.ndarray, path: Path) -> np.ndarray:
     """The mean over an image's tokens of the last map's channels, float32 (N, 1280)."""
-    if not path.exists():
-        parts = [
-            tokens[start : start + 256, :, :MAP_WIDTH].astype(np.float32).mean(1)
-            for start in range(0, len(tokens), 256)
-        ]
-        np.save(path, np.concatenate(parts))
-    return np.load(path, allow_pickle=False)
+    parts = range(0, len(tokens), 256)
+    return kept(path, lambda: np.concatenate([_pooled(tokens[n : n + 256]) for n in parts]))
+
+
+def _pooled(tokens: np.ndarray) -> np.ndarray:
+    out: np.ndarray = tokens[:, :, :MAP_WIDTH].astype(np.float32).mean(1)
+    return out
 
 
 @torch.inference_mode()
 def see_whole(tower: ConvTower, images: np.ndarray, path: Path, side: int) -> np.ndarray:
     """The mean of the last map of images at `side` px, float32 (N, 1280): a teacher's features."""
-    if not path.exists():
-        parts = [
-            tower.content(pixels)[..., :MAP_WIDTH].mean(1).numpy()
-            for _, pixels in _shown(images, 0, side)
-        ]
-        np.save(path, np.concatenate(parts))
-    return np.load(path, allow_pickle=False)
+
+    def look() -> np.ndarray:
+        shown = _shown(images, 0, side)
+        return np.concatenate(
+            [tower.content(pixels)[..., :MAP_WIDTH].mean(1).numpy() for _, pixels in shown]
+        )
+
+    return kept(path, look)
 
 
 def _shown(

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from examples.tiny.keyed import keyed, texts_digest
@@ -73,6 +72,7 @@ def prepare(gathered: Gathered, out: Path, recipe: Recipe) -> Prepared:
         Said(words.texts, teachers.say(words.features)),
         encoder,
         recipe.first.sizes,
+        seed=recipe.seed,
     )
     lesson = Lesson(encoder.module, code, seen, said.targets, gathered.own, recipe.first)
     return Prepared(batches, encoder, lesson)
@@ -138,8 +138,7 @@ def _teachers(
     asked = _asked(means[0], large, recipe)
     spoken = [captions.features[::4], told.features, gathered.words[0].features[::32]]
     shown = [teachers.look(asked), *map(teachers.say, spoken)]
-    basis = {"basis": teachers.turn(np.concatenate(shown))}
-    save_file(basis, keyed(out / "basis.safetensors", **made_of))
+    teachers.turn(np.concatenate(shown))
     return teachers, teachers.look(asked)
 
 

@@ -20,6 +20,7 @@ from examples.tiny.stages.scenes import lexicon
 from examples.tiny.stages.teachers import READER, read
 from examples.tiny.stages.vocabulary import phrased, things
 from examples.tiny.stages.words import kept, sentences, vectors
+from ngcg_cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,10 @@ class Gathered:
     words: tuple[Read, Read, Read]
 
 
+#: The vocabularies' folders.
+SOURCES = ("id-tagging-schema", "wordnet")
+
+
 def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
     """Read, draw and let the text teacher read everything, or take it from OUT.
 
@@ -74,8 +79,17 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         data: the folder that `examples/tiny/README.md` describes.
         out: for caches; OUT/sources holds the vocabularies.
         recipe: the constants.
+
+    Raises:
+        UsageError: a file is missing.
     """
     archive, held_out = data / "rsicd150/train.tar", data / "rsicd150/val.tar"
+    rsscn7 = data / "overhead-unlabelled/rsscn7-150.tar"
+    large = data / "overhead-unlabelled/aerial-roads.tar"
+    _check(
+        [archive, held_out, data / "rsicd150/rsitmd-captions.jsonl", rsscn7, large,
+         data / "texts/overhead-captions.txt", *(out / "sources" / name for name in SOURCES)]
+    )  # fmt: skip
     folders = [keyed(out / path.stem, archive=contents(path)) for path in (archive, held_out)]
     train, val = photographs(archive, folders[0]), photographs(held_out, folders[1])
     more = more_captions(data / "rsicd150/rsitmd-captions.jsonl", "train")
@@ -86,9 +100,7 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
     captions = sorted({text for texts in spoken for text in texts})
     number = {text: n for n, text in enumerate(captions)}
 
-    rsscn7 = data / "overhead-unlabelled/rsscn7-150.tar"
     others = keyed(out / "others", archive=contents(rsscn7))
-    large = data / "overhead-unlabelled/aerial-roads.tar"
     roads = keyed(out / "roads", archive=contents(large), pieces=recipe.pieces)
     seeds = range(recipe.tile_seed, recipe.tile_seed + recipe.tiles)
     drawn_by = code("examples/town/*.py", *stages("contrasts"))
@@ -118,6 +130,15 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         _read(lexical.sentences, out / "lexicon.npy"),
         _words(data, out),
     )
+
+
+def _check(files: Sequence[Path]) -> None:
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise UsageError(
+            f"missing: {', '.join(missing)}",
+            hint="examples/tiny/README.md says what DATA holds; make.sh fetches OUT/sources.",
+        )
 
 
 def _lexicon(sources: Path, scenes: Sequence[str]) -> Lexicon:

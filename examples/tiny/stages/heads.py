@@ -87,7 +87,7 @@ def train_heads(
         loss = multi_positive(scores[:, : own.batch], same(rows) | same(chosen))
         loss = loss + own.lexicon_weight * many_positives(scores[:, own.batch :], of_scene)
         loss.backward()
-    save_file(both.state_dict(), path)
+    _store(both, path)
     return see.eval(), read.eval()
 
 
@@ -138,8 +138,14 @@ def train_reader(
         loss = multi_positive(scores[:, : own.batch], same(rows) | same(chosen))
         loss = loss + own.lexicon_weight * many_positives(scores[:, own.batch :], of_scene)
         loss.backward()
-    save_file(read.state_dict(), path)
+    _store(read, path)
     return read.eval()
+
+
+def _store(heads: torch.nn.Module, path: Path) -> None:
+    part = path.with_suffix(".part")
+    save_file(heads.state_dict(), part)
+    part.rename(path)
 
 
 @torch.inference_mode()

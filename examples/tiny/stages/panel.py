@@ -7,18 +7,18 @@ which is the student itself as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from examples.tiny.keyed import keyed, texts_digest
+from examples.tiny.keyed import kept, keyed, texts_digest
 from examples.tiny.stages.gathered import Images
 from examples.tiny.stages.heads import WIDTH
 from ngcg_cli.encoder.encoder import Encoder
 
 #: Turned crops keep at least so many of 150 px.
-_LEAST = 100
+LEAST = 100
 
 
 class Panel:
@@ -89,11 +89,11 @@ def _beside(each: Sequence[np.ndarray]) -> np.ndarray:
 
 def _said(model: Encoder, texts: Sequence[str], cache: Path) -> np.ndarray:
     path = keyed(cache / "said.npy", model=_name(model), texts=texts_digest(list(texts)))
-    return _kept(path, lambda: model.encode_texts(list(texts), batch_size=256))
+    return kept(path, lambda: model.encode_texts(list(texts), batch_size=256))
 
 
 def _seen(model: Encoder, images: Images, view: int, number: int = 0) -> np.ndarray:
-    path = keyed(images.folder / f"seen-{view}.npy", model=_name(model), least=_LEAST,
+    path = keyed(images.folder / f"seen-{view}.npy", model=_name(model), least=LEAST,
                  crops=number if view else 0)  # fmt: skip
 
     def look() -> np.ndarray:
@@ -104,26 +104,16 @@ def _seen(model: Encoder, images: Images, view: int, number: int = 0) -> np.ndar
             parts.append(model.encode_images([_turned(i, rng) for i in some] if view else some))
         return np.concatenate(parts)
 
-    return _kept(path, look)
+    return kept(path, look)
 
 
 def _name(model: Encoder) -> str:
     return f"{model.fingerprint} {next(model.module.parameters()).dtype}"
 
 
-def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, make())
-        part.rename(path)
-    out: np.ndarray = np.load(path, allow_pickle=False)
-    return out
-
-
 def _turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     whole = len(image)
-    side = int(rng.integers(_LEAST, whole + 1))
+    side = int(rng.integers(LEAST, whole + 1))
     top, left = (int(v) for v in rng.integers(0, whole - side + 1, 2))
     crop = np.rot90(image[top : top + side, left : left + side], int(rng.integers(4)))
     return np.ascontiguousarray(crop[:, ::-1] if rng.integers(2) else crop)

