@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from examples.tiny import make, soup
+from examples.tiny.measures import towers
+from examples.tiny.script import script
 from examples.tiny.soup import mean
 from examples.tiny.stages.gathered import Images
 from examples.tiny.stages.heads import WIDTH
@@ -103,3 +106,29 @@ def test_a_soup_is_the_mean_of_its_models() -> None:
     two.module.extra = torch.nn.Linear(2, 2)
     with pytest.raises(UsageError, match="architecture"):
         mean([one, two])
+
+
+def test_a_script_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "mine").write_text("precious")
+    asked = [
+        (soup, ["kept", "a", "b", "--data", "d"], "kept: is there already"),
+        (soup, ["new", "a", "--data", "d"], "a mean takes two models or more"),
+        (soup, ["new", "a", "b", "--data", "d"], "no model 'a'"),
+        (towers, ["d", "o", "--towers", "lite3:9"], "--towers 'lite3:9': NAME:SIDE"),
+        (make, ["--data", "d", "--out", "o", "--start", "./typo"], "./typo"),
+        (make, ["--data", "d", "--out", "o"], "missing: d/rsicd150/train.tar"),
+    ]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for module, args, told in asked:
+        monkeypatch.setattr("sys.argv", ["script", *args])
+        with pytest.raises(SystemExit) as ended:
+            script(module.main)
+        assert ended.value.code not in (0, None), args
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+    assert (tmp_path / "kept" / "mine").read_text() == "precious"
