@@ -71,6 +71,18 @@ def test_type_click_and_read_the_map(browser: Browser, desk: Desk) -> None:
             page.click("#save")
         collection = json.loads(Path(saved.value.path()).read_text())
         assert len(collection["features"]) == page.locator(".card").count()
+        # Where no tile is, the page says why nothing was found.
+        for _ in range(12):
+            across, down = tab.middle("#map")
+            page.mouse.move(across, down)
+            page.mouse.down()
+            page.mouse.move(across + 300, down, steps=2)
+            page.mouse.up()
+            page.wait_for_timeout(50)
+        page.press("#q", "Enter")
+        tab.until("document.getElementById('note').textContent.includes('in view: zoom out')")
+        page.uncheck("#inview")
+        tab.until("document.querySelectorAll('.card').length === 10")
         # More, then less like the same tile: the last word counts, for both would cancel.
         page.evaluate(
             "['.like', '.unlike'].forEach((one) => document.querySelector(`#hit-0 ${one}`).click())"

@@ -74,8 +74,11 @@ window.ngcgLive = (kit) => {
         return { url: `api/pictures/${number}/${bounds.join(",")}.webp`, bounds };
       };
       const count = answer.features.length;
+      const nothing = asked.has("bbox")
+        ? "No tile has its centre in view: zoom out, or search everywhere."
+        : "The index has no tiles.";
       show(answer.features, pictures, count ? `${count} hits among ` +
-        `${state.info.tiles.toLocaleString("en")} tiles` : "Nothing was found here.");
+        `${state.info.tiles.toLocaleString("en")} tiles` : nothing);
       state.asked = asked;
       history.replaceState(null, "", text ? `?${new URLSearchParams({ q: text })}` : ".");
       document.title = `${text || "ngcg"} - ngcg`;
@@ -114,7 +117,7 @@ window.ngcgLive = (kit) => {
   }
 
   byId("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
-  byId("inview").addEventListener("change", () => { if (shown.hits.length) ask(); });
+  byId("inview").addEventListener("change", () => { if (state.asked) ask(); });
   byId("hot").addEventListener("change", heat);
   map.on("moveend", () => { if (state.hot) heat(); });
   show([], () => null, "Type what you are looking for.");
