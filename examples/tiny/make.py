@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 
@@ -126,6 +127,11 @@ def validate(encoder: Encoder, val: Part) -> dict[str, float]:
     """The six recalls on val, in percent, and their mean."""
     images = encoder.encode_images(list(val.images))
     texts = encoder.encode_texts([text for own in val.captions for text in own], batch_size=256)
+    return ranked(val, images, texts)
+
+
+def ranked(val: Part, images: np.ndarray, texts: np.ndarray) -> dict[str, float]:
+    """The same of unit vectors: (N, D) of val's images, (M, D) of all their captions in turn."""
     pairs = [Pair(Path(f"{row}.jpg"), own, f"{row}.jpg") for row, own in enumerate(val.captions)]
     figures = recall(pairs, images, texts).figures
     named = {

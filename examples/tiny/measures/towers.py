@@ -20,6 +20,7 @@ import torch
 import typer
 
 from examples.tiny.keyed import keyed, texts_digest
+from examples.tiny.make import ranked
 from examples.tiny.recipe import Heads, Recipe
 from examples.tiny.script import script
 from examples.tiny.stages.features import see_whole
@@ -27,10 +28,8 @@ from examples.tiny.stages.gathered import Gathered, gather
 from examples.tiny.stages.heads import train_heads
 from examples.tiny.stages.teachers import READER, read
 from examples.tiny.stages.tower import imagenet_tower
-from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.convnet import ConvTower
 from ngcg_cli.errors import UsageError
-from ngcg_cli.evaluation.retrieval import recall
 
 _EPOCHS = 20
 _SEEDS = (1, 2)
@@ -74,9 +73,9 @@ def _measure(
         path = keyed(out / f"{part}-whole.npy", tower=name, side=side, images=known)
         seen[part] = see_whole(tower, images, path, side)
     heads = Heads()
-    texts = texts_digest([gathered.captions.texts, gathered.told.texts, gathered.own])
+    taught = texts_digest([gathered.captions.texts, gathered.told.texts, gathered.own])
     path = keyed(out / "alone.safetensors", tower=name, side=side, seed=seed, heads=heads,
-                 epochs=_EPOCHS, images=gathered.train.folder, texts=texts)  # fmt: skip
+                 epochs=_EPOCHS, images=gathered.train.folder, texts=taught)  # fmt: skip
     see, say = train_heads(
         [seen["train"]],
         gathered.captions.features,
@@ -90,12 +89,8 @@ def _measure(
     )
     with torch.inference_mode():
         images, texts = see(torch.from_numpy(seen["val"])), say(torch.from_numpy(said))
-    captions = gathered.val.captions
-    pairs = [Pair(Path(f"{row}.jpg"), own, f"{row}.jpg") for row, own in enumerate(captions)]
-    figures = recall(pairs, images.numpy(), texts.numpy()).figures
-    return {"text_to_image R@10": figures["text_to_image"]["R@10"],
-            "image_to_text R@10": figures["image_to_text"]["R@10"],
-            "mean": figures["mean"]}  # fmt: skip
+    figures = ranked(gathered.val, images.numpy(), texts.numpy())
+    return {key: figures[key] for key in ("text_to_image R@10", "image_to_text R@10", "mean")}
 
 
 @torch.inference_mode()
