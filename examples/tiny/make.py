@@ -96,7 +96,10 @@ def _recipe(tiles: int, seed: int, float32: bool) -> Recipe:
         for course in (whole.first, whole.second)
     )
     if float32:
-        second = replace(second, loop=replace(second.loop, precision="float32"))
+        first, second = (
+            replace(course, loop=replace(course.loop, precision="float32"))
+            for course in (first, second)
+        )
     return replace(whole, first=first, second=second)
 
 

@@ -145,8 +145,8 @@ class Recipe:
     first: Course = field(
         default_factory=lambda: Course(
             LoopSettings(
-                steps=1350, lr=1e-3, schedule="cosine", warmup=0.04, floor=0.01, weight_decay=0.05,
-                ema=0.99, log_every=10, save_every=50, validate_every=200,
+                steps=1000, lr=1e-3, schedule="cosine", warmup=0.04, floor=0.01, weight_decay=0.05,
+                ema=0.99, precision="bfloat16", log_every=10, save_every=50, validate_every=200,
             ),
             Sizes(),
             _FIRST,
