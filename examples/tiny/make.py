@@ -19,7 +19,7 @@ import torch
 import typer
 
 from examples.tiny.keyed import keyed, texts_digest
-from examples.tiny.recipe import Course, Recipe
+from examples.tiny.recipe import Course, Recipe, Tuning
 from examples.tiny.script import script
 from examples.tiny.stages import first, second
 from examples.tiny.stages.corpus import Part
@@ -30,6 +30,7 @@ from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.encoder.weights import pick_device
+from ngcg_cli.errors import UsageError
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.loop import Run
 
@@ -52,6 +53,9 @@ def main(
         ),
     ] = None,
     tiles: Annotated[int, typer.Option(min=1, help="Drawn tiles.")] = Recipe.tiles,
+    words: Annotated[
+        bool, typer.Option("--words", help="Leave the second course out, too: the third alone.")
+    ] = False,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the order in which things come, and first weights.")
     ] = Recipe.seed,
@@ -68,19 +72,28 @@ def main(
     recipe = _recipe(tiles, seed, float32)
     # Before the hours that come first: what is named must be there.
     pick_device(device)
-    named = [load_encoder(name, "cpu").fingerprint for name in (start, *(beside or ())) if name]
+    for model in (start, *(beside or ())):
+        if model:
+            load_encoder(model, "cpu")
+    if words and start is None:
+        raise UsageError("--words goes on from trained weights", hint="add --start MODEL")
     out.mkdir(parents=True, exist_ok=True)
     gathered = gather(data, out, recipe)
     if start is None:
         # What only the second course knows of does not decide the first one.
-        known = replace(recipe, second=Recipe().second, mixed=0, spliced=0, pasted=0)
+        known = replace(recipe, second=Recipe().second, third=Recipe().third, tuning=Tuning(),
+                        mixed=0, spliced=0, pasted=0)  # fmt: skip
         run = keyed(out / "first", recipe=known, data=_data(gathered))
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
-        named.insert(0, load_encoder(start, "cpu").fingerprint)
-    run = keyed(out / "second", recipe=recipe, models=named, data=_data(gathered))
-    ready = second.prepare(gathered, start, beside or (), out, recipe, device)
-    _study(ready, recipe.second, run, gathered.val)
+    for name, course in (("second", recipe.second), ("third", recipe.third)):
+        if words and name == "second":
+            continue
+        models = [load_encoder(model, "cpu").fingerprint for model in (start, *(beside or ()))]
+        run = keyed(out / name, recipe=recipe, models=models, data=_data(gathered))
+        ready = second.prepare(gathered, start, beside or (), out, recipe, course, device)
+        _study(ready, course, run, gathered.val)
+        start = str(run / "last")
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((run / "last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(run / "last"), "cpu", precision="float32")
@@ -91,16 +104,17 @@ def main(
 
 def _recipe(tiles: int, seed: int, float32: bool) -> Recipe:
     whole = Recipe(tiles=tiles, seed=seed)
-    first, second = (
-        replace(course, loop=replace(course.loop, seed=seed))
-        for course in (whole.first, whole.second)
+
+    def settled(course: Course) -> Course:
+        precision = "float32" if float32 else course.loop.precision
+        return replace(course, loop=replace(course.loop, seed=seed, precision=precision))
+
+    return replace(
+        whole,
+        first=settled(whole.first),
+        second=settled(whole.second),
+        third=settled(whole.third),
     )
-    if float32:
-        first, second = (
-            replace(course, loop=replace(course.loop, precision="float32"))
-            for course in (first, second)
-        )
-    return replace(whole, first=first, second=second)
 
 
 def _data(gathered: Gathered) -> list[str]:

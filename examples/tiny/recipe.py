@@ -1,8 +1,8 @@
 """All constants of the recipe of `tiny`, in one place; the defaults are those of a whole run.
 
-Two courses follow each other. In the first the vision tower stays as ImageNet left it and its patch
-tokens are cached; in the second the tower learns, too, and sees each image in a new view at each
-step.
+Three courses follow each other. In the first the vision tower stays as ImageNet left it and its
+patch tokens are cached; in the second the tower learns, too, and sees each image in a new view at
+each step; in the third the tower rests, and most of what is learned from is sentences.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Course:
         sizes: of each step.
         weights: of the terms of the loss (`distil.py`); what is not named is not computed.
         temperature: of all softmaxes.
+        word_shares: of the corpus, the vocabulary, other sets' captions, the spliced ones and the
+            photographs' own captions among a step's words; the first course has the corpus alone.
         frozen: blocks of the tower, from the pixels on, that stay as they are; None: all of it.
         tower_rate: the tower's learning rate as a share of the others'.
         renewed: how far what is known of photographs and captions, against which *own* is
@@ -62,6 +64,7 @@ class Course:
     sizes: Sizes
     weights: Mapping[str, float]
     temperature: float = 0.05
+    word_shares: tuple[float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 0.0)
     frozen: int | None = None
     tower_rate: float = 1.0
     renewed: float = 0.0
@@ -94,11 +97,35 @@ class Heads:
     blur: float = 0.5
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """Tuning of the text teacher as a whole (`tuned.py`).
+
+    Attributes:
+        batch: captions a step; `lexicon` sentences beside them.
+        rate: the teacher's learning rate; `head_rate`: its head's.
+        blur: length of the noise on photographs' unit vectors.
+    """
+
+    epochs: int = 6
+    batch: int = 256
+    lexicon: int = 96
+    lexicon_weight: float = 0.5
+    rate: float = 1e-4
+    head_rate: float = 1e-3
+    temperature: float = 0.06
+    blur: float = 0.5
+    seed: int = 0
+
+
 _FIRST = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contrast": 0.5,
           "lexicon": 0.25, "codes": 0.5, "differ": 1.0, "hard": 0.4, "drawn": 0.3}  # fmt: skip
 _SECOND = {"image": 0.4, "text": 1.0, "map_image": 0.4, "map_text": 0.4, "own_image": 0.4,
            "own_text": 0.4, "contrast": 0.5, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
            "hard": 0.5, "drawn": 0.3, "pasted": 0.25}  # fmt: skip
+_THIRD = {"image": 1.0, "text": 1.0, "map_image": 0.4, "map_text": 0.8, "own_image": 0.3,
+          "own_text": 0.3, "contrast": 0.3, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
+          "hard": 0.5, "drawn": 0.3, "pasted": 0.25}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,8 +149,6 @@ class Recipe:
             width have.
         position: of the channels that tell a token's place: about ten times what is seen in it.
         spliced: sentences made of two captions (`spliced.py`).
-        word_shares: of the corpus, the vocabulary, other sets' captions and the spliced ones among
-            the second course's words.
     """
 
     seed: int = 0
@@ -132,7 +157,7 @@ class Recipe:
     counted: int = 6_000
     pasted: int = 5_000
     mixed: int = 6_000
-    spliced: int = 20_000
+    spliced: int = 60_000
     pieces: int = 4
     views: int = 6
     other_views: int = 2
@@ -140,8 +165,8 @@ class Recipe:
     large: int = 288
     embedding_norm: float = 0.32
     position: float = 10.0
-    word_shares: tuple[float, float, float, float] = (0.42, 0.2, 0.14, 0.24)
     heads: Heads = field(default_factory=Heads)
+    tuning: Tuning = field(default_factory=Tuning)
     first: Course = field(
         default_factory=lambda: Course(
             LoopSettings(
@@ -161,8 +186,22 @@ class Recipe:
             Sizes(photographs=100, unlabelled=40, tiles=48, pasted=20, lexicon=64, words=136,
                   bank=20_000, counts=4.0),
             _SECOND,
+            word_shares=(0.42, 0.2, 0.14, 0.24, 0.0),
             frozen=3,
             tower_rate=0.15,
+            renewed=0.5,
+        )
+    )  # fmt: skip
+    third: Course = field(
+        default_factory=lambda: Course(
+            LoopSettings(
+                steps=700, lr=3e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
+                ema=0.985, precision="bfloat16", log_every=5, save_every=50, validate_every=140,
+            ),
+            Sizes(photographs=40, unlabelled=16, tiles=32, pasted=12, lexicon=64, words=448,
+                  bank=20_000, counts=4.0),
+            _THIRD,
+            word_shares=(0.28, 0.16, 0.08, 0.32, 0.16),
             renewed=0.5,
         )
     )  # fmt: skip

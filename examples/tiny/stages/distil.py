@@ -124,11 +124,14 @@ class Lesson(nn.Module):
             known[rows] = functional.normalize(known[rows].lerp(vectors.float(), share), dim=-1)
 
     def look(self, images: Tensor) -> Tensor:
-        """Unit vectors (B, 256) of cached patch tokens, or of pixels where the tower learns."""
+        """Unit vectors (B, 256) of cached patch tokens, or of pixels."""
         tower = self.student.vision
         assert isinstance(tower, ConvTower)
-        if self.course.frozen is None:
+        if images.dim() == 3:
             content = images
+        elif self.course.frozen is None:
+            with torch.no_grad():
+                content = tower.content(images)
         else:
             precise = torch.float32
             if self.course.loop.precision == "bfloat16":

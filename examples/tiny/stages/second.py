@@ -1,8 +1,9 @@
-"""The second course: the student's eyes are opened, on new views of every image.
+"""The second course and the third: a trained student goes on, on new views of every image.
 
-Its teachers are a panel of the student itself, as it was, and of other trained models, for
-images; and heads over the text teacher that read into the space of these, for words. For captions,
-and for what is spliced from them, both.
+In the second its eyes are opened; in the third they rest, and it reads far more. The teachers are a
+panel of the student itself, as it was, and of other trained models, for images; and for words what
+reads into the space of these: heads over the text teacher, and that teacher tuned as a whole. For
+captions, and for what is spliced from them, the panel and the tuned teacher.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ import torch
 from examples.tiny.keyed import code as sources
 from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.measures.paraphrases import held_out
-from examples.tiny.recipe import Recipe
+from examples.tiny.recipe import Course, Recipe
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.contrasts import said
 from examples.tiny.stages.distil import Lesson
 from examples.tiny.stages.eyes import open_eyes
 from examples.tiny.stages.first import Prepared
-from examples.tiny.stages.gathered import Gathered, Images, Read
+from examples.tiny.stages.gathered import Gathered, Images
 from examples.tiny.stages.heads import read_by, train_reader
 from examples.tiny.stages.lessons import Batches, Pasted, Photographs, Pixels, Said, Tiles
 from examples.tiny.stages.mixed import write as mix
 from examples.tiny.stages.panel import LEAST, Panel, unit
 from examples.tiny.stages.pasted import write as paste
 from examples.tiny.stages.spliced import spliced
-from examples.tiny.stages.teachers import READER, read
+from examples.tiny.stages.teachers import text_teacher
+from examples.tiny.stages.tuned import train_tuned
 from examples.tiny.stages.vocabulary import Alter, things
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -45,13 +47,13 @@ def prepare(
     beside: Sequence[str],
     out: Path,
     recipe: Recipe,
+    course: Course,
     device: str = "cpu",
 ) -> Prepared:
-    """All that is learned from, and the student `start` (a name or folder) with open eyes.
+    """All that is learned from in `course`, and the student `start` (a name or folder).
 
     It, and what its lesson keeps, are on `device`. `beside`: the panel's other models.
     """
-    course = recipe.second
     encoder = load_encoder(start, device, precision="float32")
     panel = Panel([load_encoder(name, device, precision=course.loop.precision)
                    for name in (start, *beside)])  # fmt: skip
@@ -81,8 +83,21 @@ def prepare(
         )
         for n, (epochs, seed) in enumerate(heads.readers)
     ]
-    # A caption lies where both the readers and the panel have it.
-    spoken = unit(read_by(readers, captions.features) + panel.say(captions.texts, out))
+    made_of["heads"] = recipe.tuning
+    tuned = train_tuned(
+        text_teacher(),
+        views,
+        captions.texts,
+        gathered.own,
+        read_by(readers, captions.features),
+        gathered.lexical,
+        keyed(out / "tuned.safetensors", **made_of),
+        settings=recipe.tuning,
+        loop=course.loop,
+    )
+    # A caption lies where both the tuned teacher and the panel have it; a word, where the readers
+    # and the tuned teacher do.
+    spoken = unit(tuned.say(captions.texts, out) + panel.say(captions.texts, out))
     seen = unit(np.sum(views, axis=0))
     others = np.concatenate([gathered.others.pixels, gathered.roads.pixels])
     folder = keyed(out / "mixed", on=[train.folder, gathered.others.folder, gathered.roads.folder],
@@ -100,13 +115,14 @@ def prepare(
                    count=recipe.pasted, code=drawn_by)  # fmt: skip
     glued, keys = paste(folder, others, recipe.pasted)
     more = spliced(captions.texts, gathered.own, gathered.lexical.images.tolist(), recipe.spliced)
-    made = Read(
-        more, read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
-    )
-    words = [(part, read_by(readers, part.features)) for part in gathered.words]
-    words.append((made, unit(read_by(readers, made.features) + panel.say(more, out))))
-    shares = [np.full(len(part.texts), share / len(part.texts))
-              for (part, _), share in zip(words, recipe.word_shares, strict=True)]  # fmt: skip
+    words = [
+        *((part.texts, unit(read_by(readers, part.features) + tuned.say(part.texts, out)))
+          for part in gathered.words),
+        (more, unit(tuned.say(more, out) + panel.say(more, out))),
+        (captions.texts, spoken),
+    ]  # fmt: skip
+    shares = [np.full(len(texts), share / len(texts))
+              for (texts, _), share in zip(words, course.word_shares, strict=True)]  # fmt: skip
     batches = Batches(
         Photographs(Pixels(train.pixels), seen, gathered.own),
         Photographs(
@@ -116,9 +132,9 @@ def prepare(
         Tiles(Pixels(drawn, whole=True), facts, code),
         Said(captions.texts, spoken),
         gathered.lexical,
-        read_by(readers, told.features),
+        unit(read_by(readers, told.features) + tuned.say(told.texts, out)),
         Said(
-            [text for part, _ in words for text in part.texts],
+            [text for texts, _ in words for text in texts],
             np.concatenate([targets for _, targets in words]),
             np.concatenate(shares),
         ),
@@ -129,8 +145,10 @@ def prepare(
         recipe.seed,
     )
     encoder.module.requires_grad_(True)
-    assert course.frozen is not None
-    open_eyes(encoder.module.vision, course.frozen)
+    if course.frozen is None:
+        encoder.module.vision.requires_grad_(False)
+    else:
+        open_eyes(encoder.module.vision, course.frozen)
     lesson = Lesson(encoder.module, code, seen, spoken, gathered.own, course)
     lesson.know_codes(_differences(encoder, code))
     lesson.to(encoder.device)
