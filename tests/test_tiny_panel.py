@@ -119,6 +119,7 @@ def test_a_script_ends_with_one_line(
         (soup, ["new", "a", "b", "--data", "d"], "no model 'a'"),
         (towers, ["d", "o", "--towers", "lite3:9"], "--towers 'lite3:9': NAME:SIDE"),
         (make, ["--data", "d", "--out", "o", "--start", "./typo"], "./typo"),
+        (make, ["--data", "d", "--out", "o", "--words"], "--words goes on from trained weights"),
         (make, ["--data", "d", "--out", "o"], "missing: d/rsicd150/train.tar"),
     ]
     monkeypatch.chdir(tmp_path)

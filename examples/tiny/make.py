@@ -19,7 +19,7 @@ import torch
 import typer
 
 from examples.tiny.keyed import keyed, texts_digest
-from examples.tiny.recipe import Course, Recipe, Tuning
+from examples.tiny.recipe import Course, Recipe
 from examples.tiny.script import script
 from examples.tiny.stages import first, second
 from examples.tiny.stages.corpus import Part
@@ -49,19 +49,22 @@ def main(
     beside: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model that the second course learns from beside its own start; repeatable."
+            help="A model that the later courses learn from beside their start; repeatable."
         ),
     ] = None,
     tiles: Annotated[int, typer.Option(min=1, help="Drawn tiles.")] = Recipe.tiles,
     words: Annotated[
-        bool, typer.Option("--words", help="Leave the second course out, too: the third alone.")
+        bool,
+        typer.Option(
+            "--words", help="Leave the second course out, too: the third, of words, alone."
+        ),
     ] = False,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the order in which things come, and first weights.")
     ] = Recipe.seed,
     threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 2,
     device: Annotated[
-        str, typer.Option(help="Where the second course computes: cpu, or cuda (untested).")
+        str, typer.Option(help="Where the later courses compute: cpu, or cuda (untested).")
     ] = "cpu",
     float32: Annotated[
         bool, typer.Option("--float32", help="For a CPU without bfloat16, which is slow there.")
@@ -80,8 +83,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     gathered = gather(data, out, recipe)
     if start is None:
-        # What only the second course knows of does not decide the first one.
-        known = replace(recipe, second=Recipe().second, third=Recipe().third, tuning=Tuning(),
+        # What only the later courses know of does not decide the first one.
+        known = replace(recipe, second=Recipe().second, third=Recipe().third,
                         mixed=0, spliced=0, pasted=0)  # fmt: skip
         run = keyed(out / "first", recipe=known, data=_data(gathered))
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)

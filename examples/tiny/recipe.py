@@ -97,27 +97,6 @@ class Heads:
     blur: float = 0.5
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """Tuning of the text teacher as a whole (`tuned.py`).
-
-    Attributes:
-        batch: captions a step; `lexicon` sentences beside them.
-        rate: the teacher's learning rate; `head_rate`: its head's.
-        blur: length of the noise on photographs' unit vectors.
-    """
-
-    epochs: int = 6
-    batch: int = 256
-    lexicon: int = 96
-    lexicon_weight: float = 0.5
-    rate: float = 1e-4
-    head_rate: float = 1e-3
-    temperature: float = 0.06
-    blur: float = 0.5
-    seed: int = 0
-
-
 _FIRST = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contrast": 0.5,
           "lexicon": 0.25, "codes": 0.5, "differ": 1.0, "hard": 0.4, "drawn": 0.3}  # fmt: skip
 _SECOND = {"image": 0.4, "text": 1.0, "map_image": 0.4, "map_text": 0.4, "own_image": 0.4,
@@ -166,7 +145,6 @@ class Recipe:
     embedding_norm: float = 0.32
     position: float = 10.0
     heads: Heads = field(default_factory=Heads)
-    tuning: Tuning = field(default_factory=Tuning)
     first: Course = field(
         default_factory=lambda: Course(
             LoopSettings(

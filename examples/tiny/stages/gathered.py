@@ -48,7 +48,7 @@ class Gathered:
         val: photographs to measure on.
         others: photographs without captions; `roads`: pieces of larger ones.
         tiles: drawn ones, with `facts` of each.
-        counted: drawn ones of things in number, with `counted_facts` of each; the second course's.
+        counted: drawn ones of things in number, with `counted_facts` of each; of the later courses.
         lexical: the scenes' lexicon, whose sentences are `told`.
         words: the corpus, the vocabulary's phrases, and captions of other sets.
     """

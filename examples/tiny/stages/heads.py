@@ -81,7 +81,7 @@ def train_heads(
         rows, chosen = pairs[torch.randint(len(pairs), (own.batch,))].T
         words = torch.multinomial(shares, count)
         images = see(seen[step % len(seen)][rows])
-        sentences = read(blurred(torch.cat([said[chosen], told[words]]), own.noise))
+        sentences = read(_blurred(torch.cat([said[chosen], told[words]]), own.noise))
         scores = images @ sentences.T / own.temperature
         of_scene = scene_of[rows][:, None] == lexicon_scene[words][None]
         loss = multi_positive(scores[:, : own.batch], same(rows) | same(chosen))
@@ -131,8 +131,8 @@ def train_reader(
     for _ in _steps(read, own.rate, epochs * len(pairs) // own.batch):
         rows, chosen = pairs[torch.randint(len(pairs), (own.batch,))].T
         words = torch.multinomial(shares, count)
-        images = blurred(seen[torch.randint(len(seen), (own.batch,)), rows], own.blur)
-        sentences = read(blurred(torch.cat([said[chosen], told[words]]), own.reader_noise))
+        images = _blurred(seen[torch.randint(len(seen), (own.batch,)), rows], own.blur)
+        sentences = read(_blurred(torch.cat([said[chosen], told[words]]), own.reader_noise))
         scores = images @ sentences.T / own.reader_temperature
         of_scene = scene_of[rows][:, None] == lexicon_scene[words][None]
         loss = multi_positive(scores[:, : own.batch], same(rows) | same(chosen))
@@ -175,7 +175,7 @@ def _steps(module: torch.nn.Module, rate: float, steps: int) -> Iterator[int]:
             print(f"heads: step {step}/{steps}", flush=True)
 
 
-def blurred(vectors: Tensor, length: float) -> Tensor:
+def _blurred(vectors: Tensor, length: float) -> Tensor:
     """Unit vectors with noise of that length, unit vectors again."""
     noise = torch.randn_like(vectors) / vectors.shape[1] ** 0.5
     return functional.normalize(vectors + length * noise, dim=-1)

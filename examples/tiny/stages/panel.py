@@ -1,4 +1,4 @@
-"""Several trained models that answer as one: what the student of the second course learns from.
+"""Several trained models that answer as one: whom the student of the later courses follows.
 
 Models err each in their own way, so their mean ranks better than any of them; and what one of them
 knows by heart of a photograph, another says differently. They speak in the space of the first,

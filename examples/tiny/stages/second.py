@@ -1,9 +1,9 @@
 """The second course and the third: a trained student goes on, on new views of every image.
 
 In the second its eyes are opened; in the third they rest, and it reads far more. The teachers are a
-panel of the student itself, as it was, and of other trained models, for images; and for words what
-reads into the space of these: heads over the text teacher, and that teacher tuned as a whole. For
-captions, and for what is spliced from them, the panel and the tuned teacher.
+panel of the student itself, as it was, and of other trained models, for images; and heads over the
+text teacher that read into the space of these, for words. For captions, and for what is spliced
+from them, both.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ from examples.tiny.stages.mixed import write as mix
 from examples.tiny.stages.panel import LEAST, Panel, unit
 from examples.tiny.stages.pasted import write as paste
 from examples.tiny.stages.spliced import spliced
-from examples.tiny.stages.teachers import text_teacher
-from examples.tiny.stages.tuned import train_tuned
+from examples.tiny.stages.teachers import READER, read
 from examples.tiny.stages.vocabulary import Alter, things
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -83,21 +82,9 @@ def prepare(
         )
         for n, (epochs, seed) in enumerate(heads.readers)
     ]
-    made_of["heads"] = recipe.tuning
-    tuned = train_tuned(
-        text_teacher(),
-        views,
-        captions.texts,
-        gathered.own,
-        read_by(readers, captions.features),
-        gathered.lexical,
-        keyed(out / "tuned.safetensors", **made_of),
-        settings=recipe.tuning,
-        loop=course.loop,
-    )
-    # A caption lies where both the tuned teacher and the panel have it; a word, where the readers
-    # and the tuned teacher do.
-    spoken = unit(tuned.say(captions.texts, out) + panel.say(captions.texts, out))
+    # A caption lies where the readers and the panel have it, each of whose models has a vote.
+    votes = len(panel.models)
+    spoken = unit(read_by(readers, captions.features) + votes * panel.say(captions.texts, out))
     seen = unit(np.sum(views, axis=0))
     others = np.concatenate([gathered.others.pixels, gathered.roads.pixels])
     folder = keyed(out / "mixed", on=[train.folder, gathered.others.folder, gathered.roads.folder],
@@ -115,12 +102,12 @@ def prepare(
                    count=recipe.pasted, code=drawn_by)  # fmt: skip
     glued, keys = paste(folder, others, recipe.pasted)
     more = spliced(captions.texts, gathered.own, gathered.lexical.images.tolist(), recipe.spliced)
+    made = read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
     words = [
-        *((part.texts, unit(read_by(readers, part.features) + tuned.say(part.texts, out)))
-          for part in gathered.words),
-        (more, unit(tuned.say(more, out) + panel.say(more, out))),
+        *((part.texts, read_by(readers, part.features)) for part in gathered.words),
+        (more, unit(read_by(readers, made) + votes * panel.say(more, out))),
         (captions.texts, spoken),
-    ]  # fmt: skip
+    ]
     shares = [np.full(len(texts), share / len(texts))
               for (texts, _), share in zip(words, course.word_shares, strict=True)]  # fmt: skip
     batches = Batches(
@@ -132,7 +119,7 @@ def prepare(
         Tiles(Pixels(drawn, whole=True), facts, code),
         Said(captions.texts, spoken),
         gathered.lexical,
-        unit(read_by(readers, told.features) + tuned.say(told.texts, out)),
+        read_by(readers, told.features),
         Said(
             [text for texts, _ in words for text in texts],
             np.concatenate([targets for _, targets in words]),

@@ -1,4 +1,4 @@
-"""What the second course shows of an image: other ground, light, air, sensors and compression.
+"""What the later courses show of an image: other ground, light, air, sensors and compression.
 
 A photograph is shown turned, with less or more of its ground, coarser, at times parched, under
 other light and haze, blurred, and compressed; a drawn tile whole and upright, since its captions
