@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from examples.tiny.keyed import kept
 from examples.tiny.stages.corpus import SIDE
 
 #: The border lies between these shares of the side.
@@ -48,15 +49,10 @@ def _piece(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def write(folder: Path, photos: np.ndarray, count: int) -> np.ndarray:
     """Mix `count` pairs of the photographs, once: uint8 (count, 150, 150, 3)."""
-    path = folder / "images.npy"
-    if not path.exists():
+
+    def make() -> np.ndarray:
         rng = np.random.default_rng(17)
-        made = np.stack([
-            mix(photos[a], photos[b], rng) for a, b in rng.integers(len(photos), size=(count, 2))
-        ])  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, made)
-        part.rename(path)
-    out: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return out
+        asked = rng.integers(len(photos), size=(count, 2))
+        return np.stack([mix(photos[a], photos[b], rng) for a, b in asked])
+
+    return kept(folder / "images.npy", make)
