@@ -20,7 +20,7 @@ def check_target(path: Path) -> None:
         raise UsageError(f"{path}: is a folder", hint="Name a file.")
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: is a pipe or device, no file", hint="Name a file.")
-    folder = path.parent
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
     if not folder.is_dir():
         raise UsageError(f"{path}: there is no folder {folder}", hint="Make it, or name another.")
     if not os.access(folder, os.W_OK):
@@ -32,7 +32,7 @@ def beside(target: Path, *, alone: bool = False) -> Iterator[Path]:
     """A path to write to, in the folder of `target`; it takes the place of `target` at the end.
 
     The suffix is the same: libraries judge by it. After an error nothing is left, and what was at
-    `target` stays as it was.
+    `target` stays as it was. Where `target` is a link, what it points to is replaced, not the link.
 
     Args:
         target: the file.
@@ -43,12 +43,13 @@ def beside(target: Path, *, alone: bool = False) -> Iterator[Path]:
         NgcgError: the file system refuses.
     """
     mark = target.stem if alone else os.getpid()
-    partial = target.with_name(f".ngcg-{mark}{target.suffix}")
+    place = Path(os.path.realpath(target))
+    partial = place.with_name(f".ngcg-{mark}{target.suffix}")
     try:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(target)
+        partial.replace(place)
     except OSError as error:
         raise NgcgError(f"cannot be written: {error.strerror or error}", where=target) from error
     finally:

@@ -205,6 +205,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    link, real = tmp_path / "hits.kml", tmp_path / "shared" / "today.kml"
+    link.symlink_to(real)
+    check_output(link)
+    write_output(ANSWERS, link)
+    assert link.is_symlink()
+    assert real.read_text().startswith("<?xml")
+    assert os.listdir(tmp_path / "shared") == ["today.kml"]
+    (tmp_path / "lost.kml").symlink_to(tmp_path / "nowhere" / "a.kml")
+    with pytest.raises(UsageError, match="there is no folder .*nowhere"):
+        check_output(tmp_path / "lost.kml")
+
+
 # --- the command ---------------------------------------------------------------------------------
 
 
