@@ -215,7 +215,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
     assert real.read_text().startswith("<?xml")
     assert os.listdir(tmp_path / "shared") == ["today.kml"]
     (tmp_path / "lost.kml").symlink_to(tmp_path / "nowhere" / "a.kml")
-    with pytest.raises(UsageError, match="there is no folder .*nowhere"):
+    with pytest.raises(UsageError, match=r"there is no folder .*nowhere"):
         check_output(tmp_path / "lost.kml")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from examples.tiny import make, soup
-from examples.tiny.measures import towers
+from examples.tiny.measures import sides, towers
 from examples.tiny.script import script
 from examples.tiny.soup import mean
 from examples.tiny.stages.gathered import Images
@@ -118,6 +118,8 @@ def test_a_script_ends_with_one_line(
         (soup, ["new", "a", "--data", "d"], "a mean takes two models or more"),
         (soup, ["new", "a", "b", "--data", "d"], "no model 'a'"),
         (towers, ["d", "o", "--towers", "lite3:9"], "--towers 'lite3:9': NAME:SIDE"),
+        (sides, ["d", "o", "tiny"], "one model has no panel"),
+        (sides, ["d", "o", "tiny", "--beside", "tiny"], "missing: d/rsicd150/val.tar"),
         (make, ["--data", "d", "--out", "o", "--start", "./typo"], "./typo"),
         (make, ["--data", "d", "--out", "o", "--words"], "--words goes on from trained weights"),
         (make, ["--data", "d", "--out", "o"], "missing: d/rsicd150/train.tar"),
