@@ -10,6 +10,7 @@ import torch
 from examples.tiny.recipe import Recipe
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.distil import Lesson
+from examples.tiny.stages.eyes import open_eyes
 from examples.tiny.stages.heads import WIDTH
 from examples.tiny.stages.panel import unit
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -21,7 +22,7 @@ def test_a_resting_tower_sees_pixels_and_does_not_learn() -> None:
     course = replace(third, loop=replace(third.loop, precision="float32"))
     vectors = unit(np.ones((2, WIDTH), np.float32))
     module = encoder.module.requires_grad_(True)
-    module.vision.requires_grad_(False)
+    open_eyes(module.vision, third.frozen)
     lesson = Lesson(module, Code([]), vectors, vectors, [(0,), (1,)], course)
     pixels = torch.rand(2, 3, 256, 256)
     seen = lesson.look(pixels)

@@ -119,6 +119,29 @@ def test_a_kill_between_saves_repeats_the_lost_steps(tmp_path: Path) -> None:
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
 
+def test_a_kill_after_the_last_state_leaves_no_old_model(tmp_path: Path) -> None:
+    saved: dict[str, Tensor] = {}
+
+    def keep(module: nn.Module) -> Callable[[Path, dict[str, float]], None]:
+        def save(folder: Path, figures: dict[str, float]) -> None:
+            saved[folder.name] = module.state_dict()["0.weight"].clone()
+
+        return save
+
+    def dying(folder: Path, figures: dict[str, float]) -> None:
+        if rows(tmp_path / "killed")[-1]["step"] == 9:  # its state is there, its model is not
+            raise MemoryError
+        saved["last"] = torch.zeros(1)
+
+    with pytest.raises(MemoryError):
+        fit(network(), batch, learn, SETTINGS, tmp_path / "killed", save=dying)
+    whole, again = network(), network()
+    fit(whole, batch, learn, SETTINGS, tmp_path / "whole", save=keep(whole))
+    wanted = saved.pop("last")
+    fit(again, batch, learn, SETTINGS, tmp_path / "killed", save=keep(again), resume=True)
+    assert torch.equal(saved["last"], wanted)
+
+
 @pytest.mark.slow
 def test_workers_make_the_same_batches(tmp_path: Path) -> None:
     alone, helped = network(), network()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import typer
 
-from examples.tiny.keyed import keyed, texts_digest
+from examples.tiny.keyed import code, keyed, texts_digest
 from examples.tiny.recipe import Course, Recipe
 from examples.tiny.script import script
 from examples.tiny.stages import first, second
@@ -26,6 +26,8 @@ from examples.tiny.stages.corpus import Part
 from examples.tiny.stages.distil import step
 from examples.tiny.stages.first import Prepared
 from examples.tiny.stages.gathered import Gathered, gather
+from examples.tiny.stages.panel import Panel
+from examples.tiny.stages.teachers import READER
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
@@ -36,6 +38,8 @@ from ngcg_cli.training.loop import Run
 
 #: A part of the names of the tower's parameters.
 TOWER = "vision_tower."
+#: What a run's folder is named by, beside constants and data: change a stage, and it starts anew.
+STAGES = "examples/tiny/stages/*.py"
 
 
 def main(
@@ -52,22 +56,21 @@ def main(
             help="A model that the later courses learn from beside their start; repeatable."
         ),
     ] = None,
-    tiles: Annotated[int, typer.Option(min=1, help="Drawn tiles.")] = Recipe.tiles,
+    tiles: Annotated[int, typer.Option(min=1, help="How many drawn tiles.")] = Recipe.tiles,
     words: Annotated[
         bool,
-        typer.Option(
-            "--words", help="Leave the second course out, too: the third, of words, alone."
-        ),
+        typer.Option("--words", help="With --start: go on with the third course alone."),
     ] = False,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the order in which things come, and first weights.")
+        int,
+        typer.Option(min=0, help="Decides the order in which things come, and the first weights."),
     ] = Recipe.seed,
     threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 2,
     device: Annotated[
         str, typer.Option(help="Where the later courses compute: cpu, or cuda (untested).")
     ] = "cpu",
     float32: Annotated[
-        bool, typer.Option("--float32", help="For a CPU without bfloat16, which is slow there.")
+        bool, typer.Option("--float32", help="Compute in float32: for a CPU without bfloat16.")
     ] = False,
 ) -> None:
     """Make `tiny`: OUT/tiny is what ships, with 16-bit weights."""
@@ -75,27 +78,31 @@ def main(
     recipe = _recipe(tiles, seed, float32)
     # Before the hours that come first: what is named must be there.
     pick_device(device)
-    for model in (start, *(beside or ())):
-        if model:
-            load_encoder(model, "cpu")
     if words and start is None:
         raise UsageError("--words goes on from trained weights", hint="add --start MODEL")
+    models = [start, *(beside or ())] if start is not None else list(beside or ())
+    Panel([load_encoder(model, "cpu") for model in models])
     out.mkdir(parents=True, exist_ok=True)
     gathered = gather(data, out, recipe)
     if start is None:
         # What only the later courses know of does not decide the first one.
         known = replace(recipe, second=Recipe().second, third=Recipe().third,
                         mixed=0, spliced=0, pasted=0)  # fmt: skip
-        run = keyed(out / "first", recipe=known, data=_data(gathered))
+        run = keyed(out / "first", recipe=known, data=_data(gathered), code=code(STAGES))
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
-    for name, course in (("second", recipe.second), ("third", recipe.third)):
-        if words and name == "second":
-            continue
-        models = [load_encoder(model, "cpu").fingerprint for model in (start, *(beside or ()))]
-        run = keyed(out / name, recipe=recipe, models=models, data=_data(gathered))
-        ready = second.prepare(gathered, start, beside or (), out, recipe, course, device)
-        _study(ready, course, run, gathered.val)
+    # Nor does the third course decide the second one.
+    courses = [("second", recipe.second, replace(recipe, third=Recipe().third)),
+               ("third", recipe.third, recipe)]  # fmt: skip
+    for name, course, known in courses[1:] if words else courses:
+        panel = [load_encoder(model, "cpu").fingerprint for model in (start, *(beside or ()))]
+        run = keyed(out / name, recipe=known, models=panel, data=_data(gathered), code=code(STAGES))
+        _study(
+            second.prepare(gathered, start, beside or (), out, recipe, course, device),
+            course,
+            run,
+            gathered.val,
+        )
         start = str(run / "last")
     # The last weights, not the best on val: val is measured, never chosen by.
     figures = json.loads((run / "last/ngcg.json").read_text())["metrics"]
@@ -124,7 +131,12 @@ def _data(gathered: Gathered) -> list[str]:
     """What names all that is learned from: a run that began with other data does not go on."""
     parts = (gathered.train, gathered.others, gathered.roads, gathered.tiles, gathered.counted)
     said = [gathered.captions, gathered.told, *gathered.words]
-    return [part.folder.name for part in parts] + [texts_digest(read.texts) for read in said]
+    true = [gathered.own, gathered.lexical.scenes.tolist(), READER]
+    return [
+        *(part.folder.name for part in parts),
+        *(texts_digest(read.texts) for read in said),
+        texts_digest(true),
+    ]
 
 
 def _study(ready: Prepared, course: Course, run: Path, val: Part) -> None:

@@ -102,7 +102,7 @@ _FIRST = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 0.5, "contras
 _SECOND = {"image": 0.4, "text": 1.0, "map_image": 0.4, "map_text": 0.4, "own_image": 0.4,
            "own_text": 0.4, "contrast": 0.5, "lexicon": 0.35, "codes": 0.5, "differ": 1.0,
            "hard": 0.5, "drawn": 0.3, "pasted": 0.25}  # fmt: skip
-# Nothing but what the teachers say, and drawn things: the captions' own photographs are known well.
+# Teachers, the lexicon and drawn things alone: the captions' own photographs are known well.
 _THIRD = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 1.0, "lexicon": 0.2,
           "codes": 0.5, "differ": 1.0, "hard": 0.5, "drawn": 0.3, "pasted": 0.25}  # fmt: skip
 

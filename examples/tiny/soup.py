@@ -29,7 +29,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for the result.")],
     models: Annotated[list[Path], typer.Argument(help="Two models or more of one architecture.")],
     data: Annotated[Path, typer.Option(help="Folder with rsicd150/val.tar, to measure on.")],
-    threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 2,
 ) -> None:
     """Average the weights of MODELS; OUT is what ships, with 16-bit weights.
 

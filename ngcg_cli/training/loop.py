@@ -173,6 +173,8 @@ class Run:
         self._start()
         self.module.train()
         start, steps = self.done, self.settings.steps
+        if start == steps:  # a run that was killed at the very end may have its state alone
+            self._save_model(LAST, self.found.metrics)
         self.progress.start("training", steps)
         self.progress.advance(start)
         logged = told = time.monotonic()

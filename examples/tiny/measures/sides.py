@@ -31,7 +31,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for caches.")],
     model: Annotated[str, typer.Argument(help="The student: a name or folder.")],
     beside: Annotated[list[str] | None, typer.Option(help="Another model; repeatable.")] = None,
-    threads: Annotated[int, typer.Option(help="torch's threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 2,
 ) -> None:
     """Print a line of JSON for each pairing."""
     torch.set_num_threads(threads)

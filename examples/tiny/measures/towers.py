@@ -43,7 +43,7 @@ def main(
     towers: Annotated[str, typer.Option(help="NAME:SIDE, ...: lite0 or lite2.")] = (
         "lite0:256,lite0:288,lite0:320,lite2:256,lite2:288"
     ),
-    threads: Annotated[int, typer.Option(help="torch's threads.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 1,
 ) -> None:
     """Print a line of JSON for each tower."""
     torch.set_num_threads(threads)

@@ -19,9 +19,14 @@ from ngcg_cli.encoder.convnet import CHUNK, Block, ConvTower
 _ROWS = torch.channels_last
 
 
-def open_eyes(tower: ConvTower, frozen: int) -> None:
-    """Let the tower learn, but for its first `frozen` blocks and all depthwise kernels."""
-    tower.requires_grad_(True)
+def open_eyes(tower: ConvTower, frozen: int | None) -> None:
+    """Let the tower learn, but for its first `frozen` blocks and all depthwise kernels.
+
+    With None all of it rests.
+    """
+    tower.requires_grad_(frozen is not None)
+    if frozen is None:
+        return
     blocks = _blocks(tower)
     for part in (tower.stem, *blocks[:frozen]):
         part.requires_grad_(False)

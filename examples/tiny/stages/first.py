@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from examples.tiny.keyed import code as sources
 from examples.tiny.keyed import keyed, texts_digest
 from examples.tiny.recipe import Recipe
 from examples.tiny.stages.codes import Code
@@ -115,6 +116,8 @@ def _teachers(
     large = _large(train, recipe)
     made_of = {
         "heads": recipe.heads,
+        "reader": READER,
+        "code": sources("examples/tiny/stages/heads.py"),
         "views": [recipe.views, recipe.least, recipe.large],
         "images": train.folder,
         "texts": texts_digest([captions.texts, told.texts, gathered.own]),

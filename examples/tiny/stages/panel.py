@@ -15,7 +15,9 @@ import numpy as np
 from examples.tiny.keyed import kept, keyed, texts_digest
 from examples.tiny.stages.gathered import Images
 from examples.tiny.stages.heads import WIDTH
+from ngcg_cli.encoder.convnet import ConvTower
 from ngcg_cli.encoder.encoder import Encoder
+from ngcg_cli.errors import UsageError
 
 #: Turned crops keep at least so many of 150 px.
 LEAST = 100
@@ -29,10 +31,18 @@ class Panel:
     vectors as a rotation can (orthogonal Procrustes).
 
     Args:
-        models: encoders of WIDTH dimensions; the first one's space is spoken.
+        models: encoders of the student's architecture; the first one's space is spoken.
+
+    Raises:
+        UsageError: one is of another.
     """
 
     def __init__(self, models: Sequence[Encoder]) -> None:
+        for model in models:
+            if model.dim != WIDTH or not isinstance(model.module.vision, ConvTower):
+                raise UsageError(
+                    f"{model.name}: is no model like tiny, with its tower and {WIDTH} dimensions"
+                )
         self.models = models
         self._turn = np.eye(WIDTH, dtype=np.float32)
 

@@ -62,6 +62,8 @@ def prepare(
     heads = recipe.heads
     made_of = {
         "panel": panel.known,
+        "reader": READER,
+        "code": sources(*stages("heads", "panel")),
         "views": [_VIEWS, LEAST],
         "heads": heads,
         "images": train.folder,
@@ -132,10 +134,7 @@ def prepare(
         recipe.seed,
     )
     encoder.module.requires_grad_(True)
-    if course.frozen is None:
-        encoder.module.vision.requires_grad_(False)
-    else:
-        open_eyes(encoder.module.vision, course.frozen)
+    open_eyes(encoder.module.vision, course.frozen)
     lesson = Lesson(encoder.module, code, seen, spoken, gathered.own, course)
     lesson.know_codes(_differences(encoder, code))
     lesson.to(encoder.device)
