@@ -129,7 +129,7 @@ def test_a_kill_after_the_last_state_leaves_no_old_model(tmp_path: Path) -> None
         return save
 
     def dying(folder: Path, figures: dict[str, float]) -> None:
-        if rows(tmp_path / "killed")[-1]["step"] == 9:  # its state is there, its model is not
+        if rows(tmp_path / "killed")[-1]["step"] == 9:  # the last model is not written
             raise MemoryError
         saved["last"] = torch.zeros(1)
 

@@ -10,9 +10,10 @@ training resumes where it stopped.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -80,23 +81,27 @@ def main(
     pick_device(device)
     if words and start is None:
         raise UsageError("--words goes on from trained weights", hint="add --start MODEL")
-    models = [start, *(beside or ())] if start is not None else list(beside or ())
-    Panel([load_encoder(model, "cpu") for model in models])
+    others = _fingerprints(beside or ())
+    if start is not None:
+        _fingerprints([start])
+    # What the stages' code is now: the run has read it already.
+    made_of: dict[str, Any] = {"code": code(STAGES)}
     out.mkdir(parents=True, exist_ok=True)
     gathered = gather(data, out, recipe)
+    made_of |= {"data": _data(gathered)}
     if start is None:
         # What only the later courses know of does not decide the first one.
         known = replace(recipe, second=Recipe().second, third=Recipe().third,
                         mixed=0, spliced=0, pasted=0)  # fmt: skip
-        run = keyed(out / "first", recipe=known, data=_data(gathered), code=code(STAGES))
+        run = keyed(out / "first", recipe=known, **made_of)
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
     # Nor does the third course decide the second one.
     courses = [("second", recipe.second, replace(recipe, third=Recipe().third)),
                ("third", recipe.third, recipe)]  # fmt: skip
     for name, course, known in courses[1:] if words else courses:
-        panel = [load_encoder(model, "cpu").fingerprint for model in (start, *(beside or ()))]
-        run = keyed(out / name, recipe=known, models=panel, data=_data(gathered), code=code(STAGES))
+        models = [*_fingerprints([start]), *others]
+        run = keyed(out / name, recipe=known, models=models, **made_of)
         _study(
             second.prepare(gathered, start, beside or (), out, recipe, course, device),
             course,
@@ -125,6 +130,11 @@ def _recipe(tiles: int, seed: int, float32: bool) -> Recipe:
         second=settled(whole.second),
         third=settled(whole.third),
     )
+
+
+def _fingerprints(models: Sequence[str]) -> list[str]:
+    """Of named models, which must be such that a panel can have them."""
+    return [model.fingerprint for model in Panel([load_encoder(n, "cpu") for n in models]).models]
 
 
 def _data(gathered: Gathered) -> list[str]:

@@ -16,10 +16,10 @@ from typing import Annotated
 import torch
 import typer
 
-from examples.tiny.keyed import contents, keyed
+from examples.tiny.keyed import contents
 from examples.tiny.make import validate
 from examples.tiny.script import script
-from examples.tiny.stages.corpus import photographs
+from examples.tiny.stages.gathered import unpacked
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.errors import UsageError
@@ -43,8 +43,7 @@ def main(
         raise UsageError("a mean takes two models or more")
     torch.set_num_threads(threads)
     made = mean([load_encoder(model, "cpu", precision="float32") for model in models])
-    archive = data / "rsicd150/val.tar"
-    val = photographs(archive, keyed(out.parent / archive.stem, archive=contents(archive)))
+    val, _ = unpacked(data / "rsicd150/val.tar", out.parent)
     figures = validate(made, val)
     made.name, made.origin = "tiny", None  # it is no one's further training: it has no base
     save_checkpoint(made, out, {"metrics": figures}, dtype=torch.float16)

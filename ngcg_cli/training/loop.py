@@ -173,8 +173,6 @@ class Run:
         self._start()
         self.module.train()
         start, steps = self.done, self.settings.steps
-        if start == steps:  # a run that was killed at the very end may have its state alone
-            self._save_model(LAST, self.found.metrics)
         self.progress.start("training", steps)
         self.progress.advance(start)
         logged = told = time.monotonic()
@@ -197,8 +195,7 @@ class Run:
                 if self._after_step(speed):
                     logged, pairs, seconds = time.monotonic(), 0.0, 0.0
                 if self._agreed(stop.is_set()) and self.done < steps:
-                    self._save_state()
-                    self._save_model(LAST, self.found.metrics)
+                    self._save()
                     raise Interrupted(
                         f"stopped after step {self.done} of {steps}, which is saved",
                         where=self.out,
@@ -283,8 +280,7 @@ class Run:
                 self._save_model(BEST, figures)
         self._write_row(row)
         if last or _due(self.done, settings.save_every):
-            self._save_state()
-            self._save_model(LAST, self.found.metrics)
+            self._save()
         return log
 
     def _write_row(self, row: dict[str, float]) -> None:
@@ -319,6 +315,14 @@ class Run:
                     self.parameters[name].copy_(value)
                 for part, mode in modes:
                     part.training = mode
+
+    def _save(self) -> None:
+        """The last model, then the state: killed between them, a run repeats steps and saves both.
+
+        The other way round a run that has no step left would keep the model of the save before.
+        """
+        self._save_model(LAST, self.found.metrics)
+        self._save_state()
 
     def _save_state(self) -> None:
         if self.rank == 0:

@@ -16,11 +16,9 @@ from typing import Annotated
 import torch
 import typer
 
-from examples.tiny.keyed import contents, keyed
 from examples.tiny.make import ranked
 from examples.tiny.script import script
-from examples.tiny.stages.corpus import photographs
-from examples.tiny.stages.gathered import Images
+from examples.tiny.stages.gathered import Images, unpacked
 from examples.tiny.stages.panel import Panel
 from ngcg_cli.encoder.checkpoint import load_encoder
 from ngcg_cli.errors import UsageError
@@ -38,11 +36,7 @@ def main(
     if not beside:
         raise UsageError("one model has no panel", hint="add --beside MODEL")
     models = [load_encoder(name, "cpu", precision="float32") for name in (model, *beside)]
-    archive = data / "rsicd150/val.tar"
-    if not archive.is_file():
-        raise UsageError(f"missing: {archive}")
-    folder = keyed(out / archive.stem, archive=contents(archive))
-    val = photographs(archive, folder)
+    val, folder = unpacked(data / "rsicd150/val.tar", out)
     images, texts = Images(val.images, folder), [text for own in val.captions for text in own]
     sides = {"student": Panel(models[:1]), "panel": Panel(models)}
     for panel in sides.values():

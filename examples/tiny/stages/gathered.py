@@ -90,8 +90,7 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         [archive, held_out, data / "rsicd150/rsitmd-captions.jsonl", rsscn7, large,
          data / "texts/overhead-captions.txt", *(out / "sources" / name for name in SOURCES)]
     )  # fmt: skip
-    folders = [keyed(out / path.stem, archive=contents(path)) for path in (archive, held_out)]
-    train, val = photographs(archive, folders[0]), photographs(held_out, folders[1])
+    (train, folder), (val, _) = unpacked(archive, out), unpacked(held_out, out)
     more = more_captions(data / "rsicd150/rsitmd-captions.jsonl", "train")
     spoken = [
         tuple(dict.fromkeys(" ".join(text.split()) for text in (*texts, *more.get(name, ()))))
@@ -116,7 +115,7 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
 
     lexical = _lexicon(out / "sources", train.scenes)
     return Gathered(
-        Images(train.images, folders[0]),
+        Images(train.images, folder),
         val,
         Images(unlabelled(rsscn7, others), others),
         Images(pieces(large, roads, recipe.pieces), roads),
@@ -130,6 +129,17 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         _read(lexical.sentences, out / "lexicon.npy"),
         _words(data, out),
     )
+
+
+def unpacked(archive: Path, out: Path) -> tuple[Part, Path]:
+    """A tar file's photographs with captions, and the folder in OUT that keeps them.
+
+    Raises:
+        UsageError: the file is missing.
+    """
+    _check([archive])
+    folder = keyed(out / archive.stem, archive=contents(archive))
+    return photographs(archive, folder), folder
 
 
 def _check(files: Sequence[Path]) -> None:
