@@ -1,13 +1,20 @@
-"""The third course of `tiny`'s recipe, in which the tower rests."""
+"""The third course of `tiny`'s recipe, in which the tower rests, and how the three follow."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from examples.tiny.recipe import Recipe
+from examples.tiny import make
+from examples.tiny.recipe import Course, Recipe
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.distil import Lesson
 from examples.tiny.stages.eyes import open_eyes
@@ -30,3 +37,44 @@ def test_a_resting_tower_sees_pixels_and_does_not_learn() -> None:
     seen.sum().backward()
     assert all(parameter.grad is None for parameter in module.vision.parameters())
     assert any(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_each_course_goes_on_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is learned, and from what, is left out: it takes hours.
+    bundled = load_encoder("tiny", "cpu").folder
+    studied: list[tuple[str | None, Course, Path]] = []
+
+    def study(start: Any, course: Course, run: Path, val: Any) -> None:
+        studied.append((start, course, run))
+        shutil.copytree(bundled, run / "last", dirs_exist_ok=True)
+
+    monkeypatch.setattr(make, "gather", lambda *_: SimpleNamespace(val=None))
+    monkeypatch.setattr(make, "_data", lambda _: [])
+    monkeypatch.setattr(make.first, "prepare", lambda *_: None)
+    monkeypatch.setattr(make.second, "prepare", lambda _, start, *rest: start)
+    monkeypatch.setattr(make, "_study", study)
+
+    def go(start: str | None = None, *, words: bool = False) -> list[Path]:
+        studied.clear()
+        make.main(tmp_path, tmp_path, start, [], 60, words, seed=3)
+        assert load_encoder(str(tmp_path / "tiny"), "cpu").dim == WIDTH
+        shutil.rmtree(tmp_path / "tiny")
+        return [run for _, _, run in studied]
+
+    first, second, third = go()
+    assert [start for start, _, _ in studied] == [None, f"{first}/last", f"{second}/last"]
+    wanted = Recipe()
+    for (_, course, _), own in zip(
+        studied, (wanted.first, wanted.second, wanted.third), strict=True
+    ):
+        assert course == replace(own, loop=replace(own.loop, seed=3))
+    assert go(str(second / "last"), words=True) == [third]
+    assert len(go("tiny")) == 2
+    # A constant of the third course leaves those before it as they were.
+    longer = replace(wanted.third, loop=replace(wanted.third.loop, steps=7))
+    monkeypatch.setattr(make, "Recipe", partial(Recipe, third=longer))
+    again = go()
+    assert again[:2] == [first, second]
+    assert again[2] != third

@@ -91,13 +91,13 @@ def main(
     made_of |= {"data": _data(gathered)}
     if start is None:
         # What only the later courses know of does not decide the first one.
-        known = replace(recipe, second=Recipe().second, third=Recipe().third,
+        known = replace(recipe, second=recipe.first, third=recipe.first,
                         mixed=0, spliced=0, pasted=0)  # fmt: skip
         run = keyed(out / "first", recipe=known, **made_of)
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
     # Nor does the third course decide the second one.
-    courses = [("second", recipe.second, replace(recipe, third=Recipe().third)),
+    courses = [("second", recipe.second, replace(recipe, third=recipe.second)),
                ("third", recipe.third, recipe)]  # fmt: skip
     for name, course, known in courses[1:] if words else courses:
         models = [*_fingerprints([start]), *others]
