@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +187,19 @@ def test_internvl_and_float16(
     assert sizes[1] < 0.6 * sizes[0] if half else sizes[1] == sizes[0]
 
 
-def test_the_command(ngcg: Ngcg, tmp_path: Path) -> None:
+def test_the_command_also_after_it_was_killed(ngcg: Ngcg, tmp_path: Path) -> None:
     write_smolvlm(tmp_path / "model")
+    command = [sys.executable, "-m", "ngcg_cli", "export", "model", "--out", "out"]
+    killed = subprocess.Popen(command, cwd=tmp_path)
+    while not list(tmp_path.glob(".ngcg-*/out/model.safetensors")):
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    assert len(os.listdir(tmp_path)) == 2, "something is left beside the model"
     done = ngcg("export", tmp_path / "model", "--out", tmp_path / "out", "--json")
     assert done.status == 0, done.err
+    assert sorted(os.listdir(tmp_path)) == ["model", "out"]
     report = json.loads(done.out)
     assert report["out"] == str(tmp_path / "out")
     assert report["largest_difference"] < 1e-4

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import platform
 import shutil
 from dataclasses import replace
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 
 from ngcg_cli import __version__
+from ngcg_cli.beside import put_folder, workshop
 from ngcg_cli.encoder.backbones import BACKBONES
 from ngcg_cli.encoder.encoder import Encoder, assemble
 from ngcg_cli.encoder.lora import (
@@ -296,18 +296,16 @@ def save_checkpoint(
 
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        _write(encoder, fresh, extra or {}, dtype)
+    with workshop(folder.parent) as shop:
+        fresh = shop / folder.name
+        fresh.mkdir()
+        try:
+            _write(encoder, fresh, extra or {}, dtype)
+        except SafetensorError as error:  # what it calls a full disk
+            raise OSError(errno.EIO, str(error), str(folder)) from error
         for path in fresh.glob("*.safetensors"):  # the library writes them for their owner alone
             shutil.copymode(fresh / STAMP, path)
-        _replace(fresh, folder)
-    except SafetensorError as error:  # what it calls a full disk
-        raise OSError(errno.EIO, str(error), str(folder)) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        put_folder(fresh, folder)
     return folder
 
 
@@ -365,14 +363,6 @@ def _write_model(base: Any, folder: Path, dtype: torch.dtype | None) -> None:
     config.architectures = [type(base).__name__]
     config.dtype = dtype or base.dtype
     config.save_pretrained(str(folder))
-
-
-def _replace(fresh: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _versions() -> dict[str, str]:

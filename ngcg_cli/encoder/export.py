@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from ngcg_cli.beside import workshop
 from ngcg_cli.choices import ExportPrecision
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint, source_of
 from ngcg_cli.encoder.encoder import Encoder
@@ -112,22 +113,22 @@ def export(
     if own:
         return _add(encoder, encoder, out, precision, images)
     whole = out.absolute()
-    fresh = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
     try:
-        save_checkpoint(
-            encoder, fresh, dtype=torch.float16 if precision == "float16" else torch.float32
-        )
-        kept = source_of(model).folder / CONFIDENCE
-        if kept.is_file():  # it is of this model's vectors, and the export's are the same
-            shutil.copyfile(kept, fresh / CONFIDENCE)
-        stored = load_encoder(fresh, "cpu", precision="float32")
-        report = _add(encoder, stored, fresh, precision, images)
-        fresh.replace(whole)
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        with workshop(whole.parent) as shop:
+            fresh = shop / whole.name
+            save_checkpoint(
+                encoder, fresh, dtype=torch.float16 if precision == "float16" else torch.float32
+            )
+            kept = source_of(model).folder / CONFIDENCE
+            if kept.is_file():  # it is of this model's vectors, and the export's are the same
+                shutil.copyfile(kept, fresh / CONFIDENCE)
+            stored = load_encoder(fresh, "cpu", precision="float32")
+            report = _add(encoder, stored, fresh, precision, images)
+            fresh.replace(whole)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ModelError(f"cannot be written ({reason})", where=out) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return ExportReport(**{**asdict(report), "out": os.fspath(out)})
 
 

@@ -54,9 +54,9 @@ class CaptionFile:
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(exist_ok=True)
-            self._stack.enter_context(writer_lock(self.folder))
+            self._stack.enter_context(writer_lock(self.folder))  # so we are alone
             if not self._begun():
-                with beside(self.folder / _MARK) as fresh:
+                with beside(self.folder / _MARK, alone=True) as fresh:
                     fresh.write_text(json.dumps(self._made_by, indent=1) + "\n", "utf-8")
             self._read()
         except OSError as error:
@@ -136,7 +136,7 @@ class CaptionFile:
         from PIL import Image
 
         for name, pixels, _ in kept:
-            with beside(self.folder / name, alone=True) as fresh:  # the lock is ours
+            with beside(self.folder / name, alone=True) as fresh:
                 Image.fromarray(pixels).save(fresh, "PNG")
         rows = [{"image": f"{self.folder.name}/{name}", **row} for name, _, row in kept]
         try:

@@ -14,11 +14,11 @@ import json
 import logging
 import os
 import shlex
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ngcg_cli.errors import ModelError
+from ngcg_cli.beside import beside
+from ngcg_cli.errors import ModelError, NgcgError
 from ngcg_cli.search.milvus.name import is_milvus, parse
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ def _note(index: str | Path, what: str, names: list[str]) -> None:
     known[what] += new
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as beside:
-            json.dump({"index": _whole(index), **known}, beside)
-        os.replace(beside.name, path)
-    except OSError as error:
+        with beside(path) as fresh:
+            fresh.touch(0o600)  # where a user's indexes lie is nobody else's business
+            fresh.write_text(json.dumps({"index": _whole(index), **known}), "utf-8")
+    except (OSError, NgcgError) as error:
         logger.debug("%s: cannot be written (%s): %s are not remembered", path, error, what)
 
 

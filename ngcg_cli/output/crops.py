@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ngcg_cli.beside import beside
+from ngcg_cli.beside import beside, sweep
 from ngcg_cli.errors import NgcgError, RasterError, UsageError
 from ngcg_cli.output.hits import hit_record
 from ngcg_cli.output.pictures import Pictures, encoded
@@ -58,6 +58,7 @@ class Crops:
     def _names(self) -> list[str]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            sweep(self._folder)
             return os.listdir(self._folder)
         except OSError as error:
             raise UsageError(
@@ -70,8 +71,12 @@ class Crops:
 
         A raster that cannot be read is told in an error and counted in `unreadable`.
         """
+        # Empty, not gone: it tells a later run that the crops of a killed one are ours.
+        with beside(self._folder / LIST) as path:
+            path.touch()
         for name in self._old:
-            (self._folder / name).unlink()
+            if name != LIST:
+                (self._folder / name).unlink()
         with (
             beside(self._folder / LIST) as path,
             path.open("w", encoding="utf-8", errors="backslashreplace") as listed,

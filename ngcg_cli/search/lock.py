@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -17,13 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ngcg_cli.beside import NO_LOCKS
 from ngcg_cli.errors import TileIndexError
 
 logger = logging.getLogger(__name__)
 
 LOCK = "writer.lock"
-# A file system without locks: going on is better than no index at all there.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _LONGEST_COMMAND = 200
 _LONGEST_HOLDER = 4096
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -103,7 +101,7 @@ def _locked(path: Path, wait: bool) -> Iterator[None]:
                 logger.warning("%s: %s; waiting for it", path.parent, busy)
                 held.enter_context(lock.acquire(timeout=-1, poll_interval=0.1))
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise _unwritable(path, error) from error
         yield
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ngcg_cli.beside import beside
+from ngcg_cli.beside import beside, sweep
 from ngcg_cli.errors import ModelError, NgcgError, UsageError
 
 RUN_FILE = "run.json"  # the sign that a folder is a run's: the first that is written
@@ -67,6 +67,7 @@ def claim(out: Path) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        sweep(out)
         if not (out / RUN_FILE).exists():
             (out / RUN_FILE).write_text(json.dumps({"format": _FORMAT}) + "\n")
     except OSError as error:
