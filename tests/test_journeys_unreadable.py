@@ -70,6 +70,23 @@ def test_a_raster_without_a_readable_window_failed_and_keeps_its_old_tiles(
     assert reindex(a).added == 16
 
 
+def test_whatever_a_raster_provokes_the_others_are_indexed(
+    tmp_path: Path, reindex: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = (write_raster(tmp_path / f"{name}.tif", 1) for name in "ab")
+    opened = Raster.open
+
+    def fail(path: str) -> Raster:
+        if path.endswith("a.tif"):
+            raise TypeError("data type 'complex_int16' not understood")
+        return opened(path)
+
+    monkeypatch.setattr(Raster, "open", fail)
+    report = reindex(a, b)
+    assert told(report) == [("a.tif", "failed", 0), ("b.tif", "indexed", 16)]
+    assert report.sources[0].reason == "TypeError: data type 'complex_int16' not understood"
+
+
 def test_a_file_that_vanishes_breaks_off_and_is_finished_later(
     tmp_path: Path, reindex: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:

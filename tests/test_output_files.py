@@ -282,10 +282,13 @@ def test_crops_of_a_raster_that_is_gone_are_named(
 
 def test_crop_keeps_nodata_palette_mask_and_dtype(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "n.tif", 1, dtype="int16", nodata=-9)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (0.1,) * 3, (7,) * 3
     with Raster.open(path) as raster:
         raster.crop(Tile(3, 5, 20, 10), tmp_path / "c.tif")
     with rasterio.open(tmp_path / "c.tif") as crop:
         assert (crop.nodata, crop.dtypes[0], crop.shape) == (-9, "int16", (10, 20))
+        assert (crop.scales, crop.offsets) == ((0.1,) * 3, (7,) * 3)
     masked = write_raster(tmp_path / "m.tif", 1, count=3)
     with rasterio.open(masked, "r+") as dataset:
         mask = np.full(dataset.shape, 255, np.uint8)

@@ -12,7 +12,7 @@ from raster_files import UTM, noise, read_all, write
 from rasterio.transform import from_origin
 
 from ngcg_cli.errors import RasterError
-from ngcg_cli.raster import Raster, Window
+from ngcg_cli.raster import Raster, TileSize, Window
 from ngcg_cli.raster import bands as to_rgb
 
 QUICK = settings(derandomize=True, max_examples=60, deadline=None)
@@ -47,6 +47,23 @@ def test_rgb_passes_unchanged_wherever_its_bands_lie(tmp_path):
     image, valid = read_all(path)
     assert valid == 1
     np.testing.assert_array_equal(image, np.moveaxis(data[[3, 2, 0]], 0, -1))
+
+
+def test_bands_are_taken_by_what_the_file_calls_them(tmp_path):
+    data = noise(4, 20, 30)
+    path = write(tmp_path / "a.tif", data, photometric="rgb")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = ("Blue", "Green", "Red ", "nir")
+    image, _ = read_all(path)
+    np.testing.assert_array_equal(image, np.moveaxis(data[[2, 1, 0]], 0, -1))
+
+
+@pytest.mark.parametrize(("photometric", "told"), [("minisblack", 1), ("rgb", 0)])
+def test_a_guess_which_bands_are_colours_is_told(tmp_path, photometric, told):
+    path = write(tmp_path / "a.tif", noise(5, 80, 80), photometric=photometric)
+    with Raster.open(path) as raster:
+        doubts = raster.doubts(TileSize.parse("80px"))
+    assert sum("which of its 5 bands are red, green and blue" in one for one in doubts) == told
 
 
 def test_window_is_the_one_asked_for(tmp_path):
@@ -152,6 +169,16 @@ def test_other_types_are_stretched_between_percentiles(tmp_path, dtype):
         low, high = np.percentile(plain, [2, 98])
         wanted = np.clip((plain - low) / (high - low), 0, 1) * 255
         assert np.abs(image[..., band] - wanted).max() <= 0.51
+
+
+def test_complex_integers_are_shown_by_their_magnitude(tmp_path):
+    stored = (noise(1, 20, 30) + 1j * noise(1, 20, 30, seed=1)).astype("complex64")
+    image, _ = read_all(write(tmp_path / "a.tif", stored, dtype="complex_int16"))
+    same, _ = read_all(write(tmp_path / "b.tif", stored))
+    np.testing.assert_array_equal(image, same)
+    two = np.concatenate([stored, stored, stored])
+    mixed = write(tmp_path / "c.tif", two, dtype="complex_int16")
+    assert read_all(mixed)[1] == 1
 
 
 def test_the_stretch_is_the_same_for_every_window(tmp_path):

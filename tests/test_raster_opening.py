@@ -126,6 +126,76 @@ def test_ground_control_points_are_warped(tmp_path, spelled_out):
     assert place.lat[0] == pytest.approx(lat, abs=2e-3)
 
 
+def north_of_the_circle(path, masked=False):
+    """90 x 60 pixels of 10 m, placed by points at 70 N; the masked half of it is black."""
+    points = [
+        GroundControlPoint(row, column, 25 + column * 2.6156e-4, 70 - row * 8.963e-5)
+        for row in (0, 60)
+        for column in (0, 90)
+    ]
+    pixels = np.full((3, 60, 90), 99, np.uint8)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            path, "w", driver="GTiff", count=3, width=90, height=60, dtype="uint8",
+            crs="EPSG:4326", gcps=points,
+        ) as out,
+    ):  # fmt: skip
+        if masked:
+            pixels[:, :, :45] = 0
+            out.write_mask(pixels[0] > 0)
+        out.write(pixels)
+    return path
+
+
+def test_points_in_degrees_keep_the_pixels_of_the_raster(tmp_path):
+    with Raster.open(north_of_the_circle(tmp_path / "a.tif")) as raster:
+        assert raster.gsd == pytest.approx((10, 10), rel=0.01)
+        assert (raster.width, raster.height) == (pytest.approx(90, abs=2), pytest.approx(60, abs=2))
+        place = raster.footprints([Window(0, 0, raster.width, raster.height)])
+    assert place.lon[0] == pytest.approx(25 + 45 * 2.6156e-4, abs=3e-4)
+    assert place.lat[0] == pytest.approx(70 - 30 * 8.963e-5, abs=1e-4)
+
+
+def test_a_mask_goes_along_with_ground_control_points(tmp_path):
+    with Raster.open(north_of_the_circle(tmp_path / "a.tif", masked=True)) as raster:
+        image, valid = raster.read(Window(0, 0, raster.width, raster.height))
+    assert valid == pytest.approx(0.5, abs=0.03)
+    assert (image == 99).all()
+
+
+@pytest.mark.parametrize("shift", [0, 360])
+def test_points_across_the_antimeridian(tmp_path, shift):
+    points = [
+        GroundControlPoint(row, column, lon, 70 - row / 3000)
+        for row in (0, 20, 60)
+        for column, lon in ((0, 179.95), (45, 180.0), (90, -179.95 + shift))
+    ]
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
+        crs="EPSG:4326", gcps=points,
+    ) as out:  # fmt: skip
+        out.write(np.full((1, 60, 90), 99, np.uint8))
+    with Raster.open(path) as raster:
+        window = Window(0, 0, raster.width, raster.height)
+        assert raster.read(window)[1] > 0.9
+        box = raster.footprints([window]).bbox[0]
+    assert box == pytest.approx([179.95, 69.98, -179.95, 70], abs=2e-3)
+
+
+def test_points_that_fit_no_plane_are_told(tmp_path):
+    points = [GroundControlPoint(0, column, 10 + column / 1000, 50) for column in (0, 45, 90)]
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
+        crs="EPSG:4326", gcps=points,
+    ):  # fmt: skip
+        pass
+    with pytest.raises(RasterError, match="control points, spread over it"):
+        Raster.open(path)
+
+
 def test_gsd_is_true_metres(tmp_path):
     degrees = from_origin(10, 60.005, 1e-4, 1e-4)
     mercator = from_origin(0, 8_399_737.89 + 50, 1, 1)  # 60 degrees north

@@ -237,7 +237,7 @@ def _plan_one(
         windows = len(raster.grid(tile, record.overlap))
     except UsageError:
         raise
-    except NgcgError as error:
+    except Exception as error:  # whatever a hostile file provokes, the other sources go on
         report.fail(error)
         return
     for doubt in raster.doubts(tile):

@@ -18,26 +18,47 @@ PERCENTILES = (2.0, 98.0)
 NEUTRAL = 128
 
 
-def choose_bands(interpretation: Sequence[str]) -> tuple[tuple[int, ...], int | None]:
+COLOURS = ("red", "green", "blue")
+
+
+def choose_bands(
+    interpretation: Sequence[str], descriptions: Sequence[str | None] = ()
+) -> tuple[tuple[int, ...], int | None]:
     """The bands to show, three (red, green, blue) or one (grey), and the alpha band, if tagged.
 
-    Bands tagged red, green and blue are taken wherever they lie; a palette or grey band alone is
+    Bands called red, green and blue are taken wherever they lie; a palette or grey band alone is
     shown as it is; otherwise the first three bands that are not alpha, or the first one of two.
 
     Args:
         interpretation: GDAL's names of the bands' colour interpretation, in band order.
+        descriptions: what the file calls its bands, in band order.
 
     Returns:
         Band numbers from 1, and the number of the alpha band or None.
     """
     names = [name.lower() for name in interpretation]
     alpha = names.index("alpha") + 1 if "alpha" in names and len(names) > 1 else None
-    if all(name in names for name in ("red", "green", "blue")):
-        return tuple(names.index(name) + 1 for name in ("red", "green", "blue")), alpha
+    called = called_rgb(interpretation, descriptions)
+    if called is not None:
+        return called, alpha
     if "palette" in names:
         return (names.index("palette") + 1,), alpha
     plain = [number for number in range(1, len(names) + 1) if number != alpha]
     return tuple(plain[:3] if len(plain) >= 3 else plain[:1]), alpha
+
+
+def called_rgb(
+    interpretation: Sequence[str], descriptions: Sequence[str | None] = ()
+) -> tuple[int, ...] | None:
+    """The bands that are called red, green and blue; None where there are no such three.
+
+    Somebody wrote the descriptions; the tags may be what GDAL gives to any three bytes a pixel.
+    """
+    for names in (descriptions, interpretation):
+        called = [(name or "").strip().lower() for name in names]
+        if all(colour in called for colour in COLOURS):
+            return tuple(called.index(colour) + 1 for colour in COLOURS)
+    return None
 
 
 def is_opacity(values: Values) -> bool:

@@ -18,8 +18,8 @@ STRIP_VALUES = 16_000_000
 def write_crop(dataset: Any, window: Window, target: Path) -> None:
     """Write a window as a GeoTIFF, band by band as they are stored, with its own transform.
 
-    Colour tables, nodata values, a mask, band names and the meaning of bands come along; side
-    files and overviews do not.
+    Colour tables, nodata values, a mask, band names, scales and the meaning of bands come along;
+    side files and overviews do not.
 
     Args:
         dataset: an open rasterio dataset.
@@ -50,6 +50,7 @@ def write_crop(dataset: Any, window: Window, target: Path) -> None:
     ):
         crop.colorinterp = dataset.colorinterp
         crop.descriptions = dataset.descriptions
+        crop.scales, crop.offsets = dataset.scales, dataset.offsets
         if dataset.colorinterp[0].name == "palette":
             crop.write_colormap(1, dataset.colormap(1))
         for top in range(0, height, rows):

@@ -118,6 +118,11 @@ class Georeference:
         # Grids with pixel centres on the poles reach half a pixel beyond them.
         return lon, np.where(np.isfinite(lat), np.clip(lat, -90, 90), lat)
 
+    def middle(self, width: int, height: int) -> tuple[float, float]:
+        """Longitude and latitude of a raster's centre; inf off the Earth."""
+        lon, lat = self.lonlat(np.array([width / 2]), np.array([height / 2]))
+        return float(lon[0]), float(lat[0])
+
     def pixels(self, lon: Floats, lat: Floats, width: int, height: int) -> tuple[Floats, Floats]:
         """Longitude and latitude to pixel coordinates; NaN where no pixel lies there.
 

@@ -48,6 +48,8 @@ REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 HINTS = {
     "No such file": "Check the path.",
     "does not exist": "Check the path.",
+    "GCP transform": "Give it more ground control points, spread over it: gdal_edit.py -gcp COLUMN "
+    "ROW EASTING NORTHING FILE.",
     "not recognized": "Name a raster of an allowed format, or a folder of rasters; --driver "
     "NAME allows another (gdalinfo names it).",
     "AWS_": "Set the credentials, or AWS_NO_SIGN_REQUEST=YES for a public bucket.",

@@ -28,6 +28,7 @@ class Header:
     Attributes:
         tags: each band's colour interpretation.
         colours: the bands to show (`bands.choose_bands`); `alpha`: the one that is tagged so.
+        unnamed: how many bands there are, where three of them show that nobody has named.
         flags: what kind of mask the colour bands have.
         shrink: how many pixels one of the coarsest overview stands for, along a side.
         inverted: whether 0 is white.
@@ -41,13 +42,16 @@ class Header:
 
     def __init__(self, path: str, dataset: Any) -> None:
         self.tags = [tag.name for tag in dataset.colorinterp]
-        self.colours, self.alpha = bands.choose_bands(self.tags)
+        self.colours, self.alpha = bands.choose_bands(self.tags, dataset.descriptions)
+        plain = dataset.count - (self.alpha is not None)
+        named = bands.called_rgb(self.tags, dataset.descriptions)
+        self.unnamed = plain if plain > 3 == len(self.colours) and named is None else 0
         self.flags = set(dataset.mask_flag_enums[self.colours[0] - 1])
         self.shrink = coarsest_overview(dataset)
         structure = [dataset.tags(band, ns="IMAGE_STRUCTURE") for band in (0, *self.colours)]
         self.inverted = any(tags.get("MINISWHITE") == "YES" for tags in structure)
         self.bits = {tags.get("NBITS", "8") for tags in structure[1:]}
-        types = [dataset.dtypes[band - 1] for band in self.colours]
+        types = [_numpy_type(dataset.dtypes[band - 1]) for band in self.colours]
         self.mixed = len(set(types)) > 1
         self.kind: str = np.result_type(*types).name if self.mixed else types[0]
         self.eight_bit = set(types) == {"uint8"} and self.bits == {"8"}
@@ -55,6 +59,11 @@ class Header:
         domains = [dataset.tags(ns=ns) for ns in (None, "IMAGERY", "EXIF")]
         self.acquired = acquired(path, domains)
         self.pages = len(dataset.subdatasets)
+
+
+def _numpy_type(dtype: str) -> str:
+    """The type that holds values of one of GDAL's: numpy has no complex integers (radar)."""
+    return "complex64" if dtype == "complex_int16" else dtype
 
 
 class Fill:
@@ -93,10 +102,13 @@ class Fill:
         )
 
 
-def doubts(size: tuple[int, int], gsd: tuple[float, float], tile: TileSize) -> list[str]:
+def doubts(
+    header: Header, size: tuple[int, int], gsd: tuple[float, float], tile: TileSize
+) -> list[str]:
     """What speaks against tiles of a size, or against this imagery, before it is read.
 
     Args:
+        header: of the raster.
         size: of the raster, pixels.
         gsd: of a pixel, metres.
         tile: as it is to be cut.
@@ -112,5 +124,11 @@ def doubts(size: tuple[int, int], gsd: tuple[float, float], tile: TileSize) -> l
         told.append(
             f"a pixel is {max(gsd):.3g} m of ground; models are made for imagery of "
             f"{FINEST_GSD:g} to {COARSEST_GSD:g} m"
+        )
+    if header.unnamed:
+        told.append(
+            f"nothing in it says which of its {header.unnamed} bands are red, green and blue; the "
+            "first three are shown as these; to choose others: "
+            "gdal_translate -b 4 -b 3 -b 2 FILE OUT.tif"
         )
     return told

@@ -64,7 +64,7 @@ def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
         raise _without_bands(path, dataset)
     _refuse_huge_blocks(path, dataset)
     if _needs_warp(dataset):
-        dataset = resources.enter_context(_warped(dataset))
+        dataset = resources.enter_context(_warped(path, dataset))
     return dataset, _georeference(path, dataset)
 
 
@@ -138,11 +138,13 @@ def _needs_warp(dataset: Any) -> bool:
     return dataset.transform.is_identity and bool(dataset.gcps[0] or dataset.rpcs)
 
 
-def _warped(dataset: Any) -> WarpedVRT:
+def _warped(path: str, dataset: Any) -> WarpedVRT:
     """A raster with control points or RPCs, brought onto a regular grid.
 
-    That of the points' CRS, or longitude and latitude. For RPCs the ground is taken to lie at the
-    height that they are centred on: there is no terrain model here.
+    That of the points' CRS, if it is in metres. In degrees, far from the equator, several rows of
+    the raster would become one: a map of equal area around its middle takes their place, but not
+    across the antimeridian, where GDAL would find half of the points only. For RPCs the ground is
+    taken to lie at the height that they are centred on: there is no terrain model here.
     """
     points, crs = dataset.gcps
     method: dict[str, Any] = {"SRC_METHOD": "GCP_POLYNOMIAL"}
@@ -152,19 +154,27 @@ def _warped(dataset: Any) -> WarpedVRT:
     if crs is None:
         raise RasterError(
             "its ground control points have no coordinate reference system",
-            where=signed.unsigned(dataset.name),
+            where=path,
             hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
         )
-    unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
-    # Turned onto the grid it has empty corners, which need a mask. Unless the method is named, GDAL
-    # prefers an identity transform that a VRT spells out to the points.
-    return WarpedVRT(
-        dataset,
-        src_crs=crs,
-        crs=crs,
-        add_alpha=unmasked,
+    flags = set().union(*dataset.mask_flag_enums)
+    # Turned onto the grid it has empty corners, which need a mask; a mask of its own is turned
+    # into that. Unless the method is named, GDAL prefers an identity transform that a VRT spells
+    # out to the points.
+    how = {
+        "src_crs": crs,
+        "add_alpha": not flags & {MaskFlags.alpha, MaskFlags.nodata},
         **method,
-    )
+    }
+    if not crs.is_geographic:
+        return WarpedVRT(dataset, crs=crs, **how)
+    degrees = WarpedVRT(dataset, crs=crs, **how)
+    lon, lat = _georeference(path, degrees).middle(degrees.width, degrees.height)
+    if not -180 <= degrees.bounds.left <= degrees.bounds.right <= 180:
+        return degrees
+    degrees.close()
+    around = CRS.from_proj4(f"+proj=laea +lon_0={lon:.4f} +lat_0={lat:.4f} +datum=WGS84")
+    return WarpedVRT(dataset, crs=around, **how)
 
 
 def _georeference(path: str, dataset: Any) -> Georeference:

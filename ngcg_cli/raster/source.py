@@ -119,7 +119,7 @@ class Raster:
 
     def doubts(self, tile: TileSize) -> list[str]:
         """What speaks against tiles of this size, or against this imagery, before it is read."""
-        return doubts((self.width, self.height), self.gsd, tile)
+        return doubts(self._header, (self.width, self.height), self.gsd, tile)
 
     def grid(self, tile: TileSize, overlap: float = 0.0) -> Sequence[Window]:
         """The windows of `tile` size that cover the raster, row by row; see `tiles.Grid`.
