@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol, RerankBy
     from ngcg_cli.encoder.precision import PrecisionChoice
     from ngcg_cli.evaluation.report import Report
+    from ngcg_cli.training.options import TrainOptions
     from ngcg_cli.training.train import TrainResult
 
 
@@ -213,14 +214,16 @@ def to_geopandas(hits: Iterable[Hit]) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(rows, geometry=shapes, crs="EPSG:4326")
 
 
-def train(data: StrPath, out: StrPath, *, quiet: bool = True, **settings: Any) -> TrainResult:
+def train(
+    data: StrPath, out: StrPath, *, quiet: bool = True, **options: Unpack[TrainOptions]
+) -> TrainResult:
     """Adapt a model to captions: what `ngcg train` does.
 
     Args:
         data: captions as JSON Lines, a GeoText-1652 annotation file, or a CVG-Text folder.
         out: the folder that becomes the checkpoint.
         quiet: no progress on stderr.
-        settings: the fields of `training.settings.TrainSettings`: `model`, `val`, `lr`, ...
+        options: those of `ngcg train`, with its defaults: see `training.options.TrainOptions`.
 
     Raises:
         UsageError: a setting makes no sense.
@@ -231,7 +234,8 @@ def train(data: StrPath, out: StrPath, *, quiet: bool = True, **settings: Any) -
     from ngcg_cli.training.settings import TrainSettings
     from ngcg_cli.training.train import train as run
 
-    for name in settings.keys() & {"val", "images"}:
+    settings: dict[str, Any] = {**options}
+    for name in settings.keys() & {"val", "images", "anchors"}:
         if settings[name] is not None:
             settings[name] = _path(settings[name])
     for name in settings.keys() & {"views", "augment"}:

@@ -6,8 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -15,8 +16,12 @@ from api_page import PAGE, prepare, run_snippets
 from samples import SIDE, write_raster
 
 import ngcg_cli as ngcg
+from ngcg_cli.choices import Augmentation
 from ngcg_cli.errors import DataError, UsageError
+from ngcg_cli.items import StrPath
 from ngcg_cli.search import TileIndex
+from ngcg_cli.training.options import TrainOptions
+from ngcg_cli.training.settings import TrainSettings, settings_of
 
 HEAVY = ("torch", "transformers", "rasterio", "pyarrow", "numpy", "typer", "geopandas")
 
@@ -138,3 +143,20 @@ def test_a_lone_text_is_one_for_the_encoder(fake_backbone: Path) -> None:
     np.testing.assert_array_equal(alone, encoder.encode_texts(["a pond"]))
     image = np.zeros((32, 32, 3), np.uint8)
     assert encoder.encode_images(image).shape == (1, encoder.dim)
+
+
+def test_training_takes_the_options_of_the_command_and_tells_them() -> None:
+    wider = {
+        Path | None: StrPath | None,
+        Sequence[str]: str | Sequence[str],
+        Sequence[Augmentation]: Augmentation | Sequence[Augmentation],
+    }
+    due = {setting.name: setting for setting in settings_of(TrainSettings)}
+    del due["data"], due["out"]  # arguments of their own
+    taken = get_type_hints(TrainOptions)
+    assert taken == {name: wider.get(each.type, each.type) for name, each in due.items()}
+    assert not TrainOptions.__required_keys__
+    for name, setting in due.items():
+        assert f"{name}: {setting.told.help}" in (TrainOptions.__doc__ or "")
+    with pytest.raises(TypeError, match="learning_rate"):
+        ngcg.train("pairs.jsonl", "run", learning_rate=1e-4)  # type: ignore[call-arg]

@@ -1,7 +1,8 @@
 """What a training run can be told: declared here, once.
 
 The command line, its help, the checks, `ngcg.json` and the table in `docs/training.md` are made of
-these fields. Nothing heavy is imported here, so that `ngcg train --help` is quick.
+these fields; `options.py` tells type checkers what Python takes. Nothing heavy is imported here, so
+that `ngcg train --help` is quick.
 """
 
 from __future__ import annotations
