@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,26 @@ def test_a_source_named_twice_is_indexed_once(
     outcome = ngcg("index", *sources, "--model", fake_backbone, "--tile", "64px", "--json")
     (report,) = outcome.rows
     assert [s["path"] for s in report["sources"]] == [str(tmp_path / "a.tif")]
+
+
+def test_a_url_of_a_file_and_an_archive_are_known_from_every_folder(
+    ngcg: Ngcg, fake_backbone: Path, tmp_path: Path
+) -> None:
+    write_raster(tmp_path / "a b.tif", 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a b.tif", "c.tif")
+        archive.write(tmp_path / "a b.tif", "d.tif")
+    how = ["--model", fake_backbone, "--tile", "64px", "--json"]
+    url = (tmp_path / "a b.tif").as_uri()
+    assert "%20" in url
+    done = ngcg("index", "a b.tif", url, "/vsizip/a.zip/c.tif", "/vsizip/{a.zip}/d.tif", *how)
+    assert [(row["path"], row["status"]) for row in done.rows[0]["sources"]] == [
+        (f"{tmp_path}/a b.tif", "indexed"),
+        (f"/vsizip/{tmp_path}/a.zip/c.tif", "indexed"),
+        (f"/vsizip/{{{tmp_path}/a.zip}}/d.tif", "indexed"),
+    ]
+    refused = ngcg("index", "a.zip", *how)
+    assert f"Name a raster in the archive: /vsizip/{tmp_path}/a.zip/NAME.tif." in refused.err
 
 
 def test_failed_sources_are_named_and_the_rest_is_done(

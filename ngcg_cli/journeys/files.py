@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
 from ngcg_cli.search import SourceRecord
 
@@ -23,6 +24,24 @@ def is_local(source: str) -> bool:
         return True
     scheme, colon, _ = source.partition(":")
     return not source.startswith("/vsi") and not (colon and len(scheme) > 1 and "/" not in scheme)
+
+
+def from_root(source: str) -> str:
+    """A SOURCE by the name that it has from every folder: of a path, an archive, a `file:` URL.
+
+    A URL stays, and so does what GDAL alone can read.
+    """
+    from ngcg_cli.raster.files import archive_of
+
+    if source.startswith("file://"):
+        source = unquote(urlsplit(source).path)
+    if is_local(source):
+        return os.path.abspath(source)
+    archive = archive_of(source)
+    if not archive:
+        return source
+    at = source.index(archive, source.index("/", 1))
+    return source[:at] + os.path.abspath(archive) + source[at + len(archive) :]
 
 
 def is_gone(path: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ngcg_cli.errors import NgcgError
-from ngcg_cli.journeys.files import is_gone, is_local
+from ngcg_cli.journeys.files import from_root, is_gone, is_local
 from ngcg_cli.search import SourceRecord
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def find(sources: list[str], known: Mapping[str, SourceRecord], choice: Choice) 
     taken: set[str] = set()
     found = Found()
     for source in sources:
-        name = os.path.abspath(source) if is_local(source) else source
+        name = from_root(source)
         try:
             if not _take_stac(found, name, choice, named, names, taken):
                 for path in find_rasters(name):
@@ -125,7 +125,7 @@ def gone_under(sources: list[str], known: Mapping[str, SourceRecord], found: Fou
     that is not mounted takes nothing with it. Of a STAC file that was read to the end: what it does
     not name any more.
     """
-    roots = [os.path.abspath(source) for source in sources if is_local(source)]
+    roots = [root for root in map(from_root, sources) if is_local(root)]
     folders = tuple(os.path.join(root, "") for root in roots if _holds_files(root))
     files = {root for root in roots if _holds_files(os.path.dirname(root))}
     there = set(found.paths)

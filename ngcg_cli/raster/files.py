@@ -27,7 +27,7 @@ def raster_files(path: str) -> list[str]:
     """
     found: dict[str, None] = {}
     listed: dict[str, list[str]] = {}
-    names = [_archive(path) if path.startswith(_ARCHIVES) else path]
+    names = [archive_of(path) or path]
     if vrt.is_vrt(path):
         with suppress(RasterError):  # opening it tells
             names += vrt.plain_parts(path)
@@ -118,8 +118,10 @@ def _beside(path: str, listed: dict[str, list[str]]) -> Iterator[str]:
             yield full
 
 
-def _archive(path: str) -> str:
-    """The archive of `/vsizip/ARCHIVE/INSIDE`, also of `/vsizip/{ARCHIVE}/INSIDE`."""
+def archive_of(path: str) -> str:
+    """The archive of `/vsizip/ARCHIVE/INSIDE`, also of `/vsizip/{ARCHIVE}/INSIDE`; else nothing."""
+    if not path.startswith(_ARCHIVES):
+        return ""
     name = path.split("/", 2)[2]
     if name.startswith("{"):
         return name[1:].partition("}")[0]

@@ -57,6 +57,7 @@ HINTS = {
     "CURL error": "Check the address, and that its server answers.",
     "Range downloading": "Download the whole file, and index that.",
 }
+ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
 DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
 
 # rasterio lets some of GDAL's own errors (CPLE) through.
@@ -82,6 +83,8 @@ def telling(path: str, what: str) -> Iterator[None]:
             .rstrip(".!")
         )
         hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
+        if "not recognized" in reason and (system := _archive_system(path)):
+            hint = f"Name a raster in the archive: {system}{path.removeprefix(system)}/NAME.tif."
         raise RasterError(
             f"{what}: {reason or type(root).__name__}", where=path, hint=hint
         ) from error
@@ -106,6 +109,11 @@ def is_remote(path: str) -> bool:
     """Whether a path leads to a server."""
     scheme, colon, _ = path.partition("://")
     return (bool(colon) and not scheme.startswith("file")) or any(at in path for at in _REMOTE)
+
+
+def _archive_system(path: str) -> str | None:
+    """By which of GDAL's file systems the inside of an archive is named."""
+    return next((system for end, system in ARCHIVES.items() if path.lower().endswith(end)), None)
 
 
 def _words(error: BaseException) -> str:
