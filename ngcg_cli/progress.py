@@ -6,8 +6,14 @@ from __future__ import annotations
 class Progress:
     """Listens to the stages of one piece of work; this one shows nothing."""
 
-    def start(self, stage: str, total: int) -> None:
-        """A stage begins, over so many tiles, images, captions or queries."""
+    def start(self, stage: str, total: int | None, unit: str | None = None) -> None:
+        """A stage begins, over so many tiles, images, captions or queries.
+
+        Args:
+            stage: its name.
+            total: None where nobody knows.
+            unit: what is counted, where that is not what the whole work counts.
+        """
 
     def advance(self, count: int) -> None:
         """So many more are done."""

@@ -258,6 +258,7 @@ def test_progress_is_drawn_only_on_a_terminal(
         drawn[name] = sys.stderr.getvalue()
     assert "tiles/s" in drawn["bar"]
     assert "4/4" in drawn["bar"]
+    assert "opening" in drawn["bar"]
     assert "eta" in drawn["bar"]
     assert drawn["quiet"] == ""
 

@@ -11,7 +11,9 @@ import range_server
 from samples import SIDE, TILE, Ngcg, write_raster
 from stac_samples import asset, catalog, found, item, put, reasons
 
+import ngcg_cli
 from ngcg_cli.journeys.finding import gone_under
+from ngcg_cli.progress import Progress
 from ngcg_cli.raster import signed
 from ngcg_cli.search import SourceRecord
 
@@ -64,6 +66,38 @@ def test_items_are_indexed_kept_and_pruned(ngcg: Ngcg, tmp_path: Path, fake_back
     ngcg("index", tmp_path / "data" / "b.tif")
     (info,) = ngcg("info", "--json").rows
     assert info["sources"][0]["item"] == "b2"
+
+
+class Heard(Progress):
+    """All that it is told, a line each."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def start(self, stage: str, total: int | None, unit: str | None = None) -> None:
+        self.lines.append(f"{stage} {total} {unit}")
+
+    def advance(self, count: int) -> None:
+        self.lines.append(f"+{count}")
+
+    def at(self, source: str) -> None:
+        self.lines.append(Path(source).name)
+
+
+def test_what_is_listed_and_opened_is_told_as_it_goes(tmp_path: Path, fake_backbone: Path) -> None:
+    for name in "ab":
+        write_raster(tmp_path / f"{name}.tif", 1, west=583_000 + 10 * SIDE * ord(name))
+        put(tmp_path / f"{name}-item.json", item(name, v=asset(f"{name}.tif")))
+    source = put(tmp_path / "catalog.json", catalog("root", "a-item.json", "b-item.json"))
+    index = tmp_path / "index"
+    for opened in (["a.tif", "+1", "b.tif", "+1"], []):
+        heard = Heard()
+        ngcg_cli.index(source, index, model=str(fake_backbone), tile="32px", progress=heard)
+        stages = ["listing None items", "catalog.json", "a-item.json", "+1", "b-item.json", "+1"]
+        if opened:
+            stages += ["opening 2 rasters", *opened]
+        assert heard.lines[: len(stages)] == stages
+        assert any(line.startswith("indexing") for line in heard.lines) == bool(opened)
 
 
 def test_prune_takes_nothing_where_the_catalog_could_not_be_read(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def caption(
     tiles = (
         _of_index(names[0], report)
         if cut is None
-        else _of_rasters(names, cut, Choice(asset, fetch), report)
+        else _of_rasters(names, cut, Choice(asset, fetch), report, progress)
     )
     if not tiles:
         raise TileIndexError(
@@ -181,13 +181,17 @@ def _of_index(name: str, report: CaptionReport) -> list[Tile]:
 
 
 def _of_rasters(
-    names: list[str], cut: dict[str, Any], choice: Choice, report: CaptionReport
+    names: list[str],
+    cut: dict[str, Any],
+    choice: Choice,
+    report: CaptionReport,
+    progress: Progress,
 ) -> list[Tile]:
     from ngcg_cli.raster import Raster, TileSize
     from ngcg_cli.raster.servers import allow, servers
 
     tiles = []
-    plan = make_plan(names, None, cut, force=False, prune=False, choice=choice, progress=Progress())
+    plan = make_plan(names, None, cut, force=False, prune=False, choice=choice, progress=progress)
     with closing(plan):
         for job in plan.jobs:
             opened, job.raster = job.raster, None

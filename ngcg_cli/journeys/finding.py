@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.journeys.files import from_root, is_gone, is_local
+from ngcg_cli.progress import Progress
 from ngcg_cli.search import SourceRecord
 
 if TYPE_CHECKING:
@@ -45,7 +46,12 @@ class Found:
     whole: set[str] = field(default_factory=set)
 
 
-def find(sources: list[str], known: Mapping[str, SourceRecord], choice: Choice) -> Found:
+def find(
+    sources: list[str],
+    known: Mapping[str, SourceRecord],
+    choice: Choice,
+    progress: Progress | None = None,
+) -> Found:
     """The rasters that the sources name.
 
     One that the index knows by another path to the same file keeps that name.
@@ -54,6 +60,7 @@ def find(sources: list[str], known: Mapping[str, SourceRecord], choice: Choice) 
         sources: rasters, folders, STAC files.
         known: sources of the index by path.
         choice: how to take rasters from STAC files.
+        progress: is told what of a STAC file has been listed.
     """
     from ngcg_cli.raster import find_rasters
     from ngcg_cli.raster.servers import servers
@@ -65,7 +72,7 @@ def find(sources: list[str], known: Mapping[str, SourceRecord], choice: Choice) 
     for source in sources:
         name = from_root(source)
         try:
-            if not _take_stac(found, name, choice, named, names, taken):
+            if not _take_stac(found, name, choice, named, names, taken, progress or Progress()):
                 for path in find_rasters(name):
                     _add(found, path, names, taken)
         except NgcgError as error:
@@ -96,17 +103,20 @@ def _take_stac(
     named: frozenset[str],
     names: dict[str, str],
     taken: set[str],
+    progress: Progress,
 ) -> bool:
     """Takes the rasters of a STAC file; whether it is one."""
     from ngcg_cli.stac import Failure, rasters_of
 
     if os.path.isdir(name):
         return False
-    entries = rasters_of(name, choice.asset, named, choice.fetch)
+    entries = rasters_of(name, choice.asset, named, choice.fetch, progress)
     if entries is None:
         return False
     catalog, whole = "", True
+    progress.start("listing", None, "items")
     for entry in entries:
+        progress.advance(1)
         if isinstance(entry, Failure):
             _fail(found, entry.where, entry.error)
             whole = False

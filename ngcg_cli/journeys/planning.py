@@ -182,10 +182,11 @@ def make_plan(
         force: index also what is unchanged.
         prune: drop what was found under these sources once and is there no more.
         choice: how to take rasters from STAC files.
+        progress: is told what has been listed, compared and opened.
     """
     known = {} if index is None else {record.path: record for record in index.sources()}
     plan = Plan()
-    found = find(sources, known, choice)
+    found = find(sources, known, choice, progress)
     gone = set(gone_under(sources, known, found)) if prune else set()
     wanted = [
         with_facts(_record(path, found.items.get(path), settings))
@@ -199,9 +200,17 @@ def make_plan(
     for path, error in found.failed.items():
         if path in reports:
             reports[path].fail(error)
+    done = {path for path, same in earlier.items() if same.complete}
+    if len(done) < len(wanted):
+        progress.start("opening", len(wanted) - len(done), "rasters")
     for record in wanted:
+        opens = record.path not in done
+        if opens:
+            progress.at(record.path)
         record = replace(record, content=contents.get(record.path))
         _plan_one(plan, record, reports[record.path], known, earlier)
+        if opens:
+            progress.advance(1)
     for doubt, (first, *others) in plan.doubts.items():
         more = f" and {len(others):,} more" if others else ""
         logger.warning("%s%s: %s", first, more, doubt)
@@ -306,7 +315,7 @@ def _earlier(
             doubtful.append((record, alike))
     if not doubtful:
         return found
-    progress.start("comparing", len(doubtful))
+    progress.start("comparing", len(doubtful), "rasters")
     taken: set[str] = set()
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hasher") as pool:
         found_contents = pool.map(lambda pair: content_of(pair[0].path), doubtful)

@@ -16,7 +16,8 @@ class LiveProgress(Progress):
     """A bar with speed, time left and the source in work; nothing where stderr is no terminal.
 
     Args:
-        unit: what is counted ("tiles"); its speed is shown. None shows no speed.
+        unit: what is counted ("tiles") unless a stage says otherwise; its speed is shown. None
+            shows no speed.
     """
 
     def __init__(self, unit: str | None = None) -> None:
@@ -31,16 +32,16 @@ class LiveProgress(Progress):
         if self._bar is not None:
             self._bar.stop()
 
-    def start(self, stage: str, total: int) -> None:
+    def start(self, stage: str, total: int | None, unit: str | None = None) -> None:
         """Draws the bar of a stage in place of the one before."""
         if not terminal.shows_progress():
             return
         if self._bar is None:
-            self._bar = _bar(self._unit)
+            self._bar = _bar()
             self._bar.start()
         else:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(stage, total=total, source="")
+        self._task = self._bar.add_task(stage, total=total, source="", unit=unit or self._unit)
 
     def advance(self, count: int) -> None:
         """Moves the bar on."""
@@ -63,20 +64,20 @@ class LiveProgress(Progress):
             self._bar.update(self._task, source=text)
 
 
-def _bar(unit: str | None) -> Any:
+def _bar() -> Any:
     from rich import progress as rich
     from rich.text import Text
 
     class Speed(rich.ProgressColumn):
         def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.1f} {unit}/s")
+            speed, unit = task.finished_speed or task.speed, task.fields["unit"]
+            return Text("" if speed is None or unit is None else f"{speed:,.1f} {unit}/s")
 
     return rich.Progress(
         rich.TextColumn("{task.description}"),
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
-        *([Speed()] if unit else []),
+        Speed(),
         rich.TextColumn("eta"),
         rich.TimeRemainingColumn(),
         # A file name may look like markup.

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ngcg_cli.errors import NgcgError, RasterError
+from ngcg_cli.progress import Progress
 from ngcg_cli.raster import find, signed
 from ngcg_cli.stac.door import Door, is_web, require_plain
 from ngcg_cli.stac.items import Item, made, pick
@@ -67,7 +68,11 @@ def is_stac(source: str) -> bool | None:
 
 
 def rasters_of(
-    source: str, asset: str | None, named: frozenset[str], fetch: bool
+    source: str,
+    asset: str | None,
+    named: frozenset[str],
+    fetch: bool,
+    progress: Progress | None = None,
 ) -> Iterator[Picked | Failure] | None:
     """The rasters of a STAC file, and what of it gives none, in the order of its links.
 
@@ -77,6 +82,7 @@ def rasters_of(
         asset: which asset of each item; see `items.pick`.
         named: servers that the user named; see `Door`.
         fetch: whether all servers may be asked.
+        progress: is told of each document before it is read.
 
     Returns:
         None where it is no STAC file: another file, or a URL that does not lead to JSON.
@@ -88,7 +94,8 @@ def rasters_of(
     data = None if kind else door.probe(source)
     if not kind and data is None:
         return None
-    return _picked(_walk(source, door, data), signed.unsigned(source), asset, door)
+    documents = _walk(source, door, data, progress or Progress())
+    return _picked(documents, signed.unsigned(source), asset, door)
 
 
 def _picked(
@@ -109,7 +116,9 @@ def _picked(
         yield Picked(signed.remember(address), entry.id, catalog, entry.acquired, revision)
 
 
-def _walk(root: str, door: Door, data: bytes | None) -> Iterator[Item | Failure]:
+def _walk(
+    root: str, door: Door, data: bytes | None, progress: Progress
+) -> Iterator[Item | Failure]:
     """Depth first, in the order of the links."""
     todo = [(root, 0)]
     seen = {signed.unsigned(root)}
@@ -117,6 +126,7 @@ def _walk(root: str, door: Door, data: bytes | None) -> Iterator[Item | Failure]
     while todo:
         address, depth = todo.pop()
         documents += 1
+        progress.at(signed.unsigned(address))
         links: list[str] = []
         try:
             for found in _read(address, door, data):
