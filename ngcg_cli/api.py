@@ -10,59 +10,25 @@ import functools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from ngcg_cli import items
 from ngcg_cli.errors import NgcgError
 from ngcg_cli.items import StrPath
 from ngcg_cli.journeys.model import load_model
-from ngcg_cli.journeys.querying import Finder
+from ngcg_cli.journeys.querying import Finder, QueryOptions
 from ngcg_cli.journeys.questions import steering_parts
 from ngcg_cli.search.hits import Hit
 
 if TYPE_CHECKING:
     import geopandas
     import numpy as np
-    import shapely
 
-    from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol, RerankBy
+    from ngcg_cli.choices import DataFormat, Gallery, ImageType, Match, Protocol
     from ngcg_cli.encoder.precision import PrecisionChoice
     from ngcg_cli.evaluation.report import Report
     from ngcg_cli.training.options import TrainOptions
     from ngcg_cli.training.train import TrainResult
-
-
-class QueryOptions(TypedDict, total=False):
-    """What narrows a query and what is done with its hits, named as for `ngcg query`.
-
-    Attributes:
-        bbox: west, south, east, north in degrees.
-        near: latitude, longitude, metres.
-        areas: polygons in WGS 84, of which one must hold the tile's centre.
-        source: a pattern of rasters' paths or names.
-        after, before: dates of acquisition, such as "2024-05-17".
-        exact: compare every tile.
-        keep_overlaps: keep hits that overlap a better one.
-        min_confidence: 0 to 1.
-        refine: look at the hits' rasters again.
-        rerank: a model that orders the best `depth` hits anew, `rerank_by` "vectors" or "yes".
-        explain: a model that says why.
-    """
-
-    bbox: tuple[float, float, float, float] | None
-    near: tuple[float, float, float] | None
-    areas: tuple[shapely.Geometry, ...]
-    source: str | None
-    after: str | None
-    before: str | None
-    exact: bool
-    keep_overlaps: bool
-    min_confidence: float | None
-    refine: bool
-    rerank: str | None
-    depth: int
-    rerank_by: RerankBy
-    explain: str | None
 
 
 def open(

@@ -156,18 +156,10 @@ def query(
       ngcg query --like 47.936,10.506 --area district.geojson --refine
       ngcg query "a stadium" --rerank smolvlm-500m --rerank-by yes --explain smolvlm-500m
     """
-    steered = bool(add or like)
-    if text is None and image is None and not steered:
+    if text is None and image is None and not (add or like):
         raise UsageError("give TEXT or --image FILE, or both", hint="See 'ngcg query --help'.")
-    if text is not None and not text.strip():
-        raise UsageError("TEXT is empty", hint='Say what to look for: ngcg query "a harbour".')
-    if text == "-" and sys.stdin is None:
-        raise UsageError("standard input is closed", hint="Send it one question a line.")
-    if (near is None) != (within is None):
-        raise UsageError("--near and --within go together", hint="Give both or none.")
-    if within is not None and not 0 < within < float("inf"):
-        raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
-
+    _check_text(text)
+    around = _around(near, within)
     for name, value in (("--rerank-by", rerank_by), ("--depth", depth)):
         if value is not None and rerank is None:
             raise UsageError(f"{name} {value} goes with --rerank", hint="Name its model.")
@@ -188,7 +180,7 @@ def query(
         precision,
         top=top,
         bbox=bbox,
-        near=None if near is None or within is None else (*near, within),
+        near=around,
         areas=() if area is None else read_areas(area),
         source=source,
         after=after,
@@ -217,3 +209,23 @@ def query(
     unread = delivery.unreadable or finder.unread or (lines is not None and lines.unreadable)
     if unread or finder.index.damaged():
         raise typer.Exit(3)
+
+
+def _check_text(text: str | None) -> None:
+    if text is not None and not text.strip():
+        raise UsageError("TEXT is empty", hint='Say what to look for: ngcg query "a harbour".')
+    if text == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed", hint="Send it one question a line.")
+
+
+def _around(
+    near: tuple[float, float] | None, within: float | None
+) -> tuple[float, float, float] | None:
+    """Latitude, longitude, metres."""
+    if near is None and within is None:
+        return None
+    if near is None or within is None:
+        raise UsageError("--near and --within go together", hint="Give both or none.")
+    if not 0 < within < float("inf"):
+        raise UsageError(f"--within {within:g}: the distance must be above 0 metres")
+    return (*near, within)
