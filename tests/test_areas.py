@@ -7,14 +7,17 @@ import os
 from pathlib import Path
 
 import geopandas
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from pyproj import Transformer
 from raster_files import listening
 
 from ngcg_cli.errors import DataError
 from ngcg_cli.journeys.areas import read_areas
+from ngcg_cli.search.filters import within_areas
 
 SQUARE = shapely.box(10.50, 47.93, 10.52, 47.94)
 
@@ -67,6 +70,11 @@ def test_points_and_lines_are_passed_over(tmp_path: Path) -> None:
         ("[]", "is no GeoJSON"),
         ('{"type": "Polygon"}', "is no GeoJSON"),
         ('{"type": "Point", "coordinates": [1, 2]}', "holds no polygon"),
+        ('{"type": "Feature", "geometry": null}', "holds no polygon"),
+        (
+            '{"type": "Polygon", "coordinates": [[[NaN, 0], [1, 0], [1, 1], [NaN, 0]]]}',
+            "is damaged",
+        ),
         (
             '{"type": "Polygon", "coordinates": [[[1e999, 0], [1, 0], [1, 1], [1e999, 0]]]}',
             "is not finite",
@@ -86,6 +94,41 @@ def test_what_is_no_area_is_refused(tmp_path: Path, content: str, told: str) -> 
     file.write_text(content)
     with pytest.raises(DataError, match=told):
         read_areas(file)
+
+
+@pytest.mark.parametrize(
+    ("crs", "box", "inside", "outside"),
+    [
+        # Fiji in UTM and on the web's map, both poles, and degrees of another datum past 180.
+        ("EPSG:32760", (800e3, 8.1e6, 850e3, 8.2e6), [(179.9, -16.8), (-179.8, -16.8)], [(0, -16)]),
+        ("EPSG:3857", (20.03e6, -2e6, 20.05e6, -1.9e6), [(179.95, -17.3), (-179.9, -17.3)], []),
+        ("EPSG:3031", (-1e5, -1e5, 1e5, 1e5), [(x, -89.5) for x in range(-180, 181, 45)], [(0, 0)]),
+        ("EPSG:3413", (1e5, -1e5, 2e5, 1e5), [(45, 88.7)], [(-135, 88.7), (45, 89.99)]),
+        ("EPSG:4269", (179.5, 51, 180.5, 52), [(179.7, 51.5), (-179.7, 51.5)], [(-178, 51.5)]),
+        ("EPSG:3857", (-20037508, -2e7, 20037508, 2e7), [(-179, 0), (0, 0), (-179, 84)], []),
+    ],
+)
+def test_areas_of_other_systems_hold_what_lies_in_them(tmp_path, crs, box, inside, outside) -> None:
+    west, south, east, north = box
+    width, height = east - west, north - south
+    hole = shapely.box(west + 0.9 * width, south + 0.9 * height, east - 1e-3 * width, north - 1e-3)
+    shape = shapely.geometry.mapping(shapely.box(*box).difference(hole))
+    named = {"type": "name", "properties": {"name": crs}}
+    file = tmp_path / "area.geojson"
+    file.write_text(json.dumps({"type": "Feature", "geometry": shape, "crs": named}))
+    turn = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    in_hole = turn.transform(west + 0.95 * width, south + 0.95 * height)
+    points = np.array([*inside, *outside, in_hole])
+    found = within_areas(*points.T, read_areas(file))
+    assert found.tolist() == [True] * len(inside) + [False] * (len(outside) + 1)
+
+
+def test_a_way_round_the_earth_that_may_be_a_slip_is_told(tmp_path, caplog) -> None:
+    file = tmp_path / "area.geojson"
+    for box, told in (((-180, -10, 180, 10), 0), ((-179.9, -20, 179.9, -10), 1)):
+        file.write_text(json.dumps(shapely.geometry.mapping(shapely.box(*box))))
+        assert read_areas(file)[0].bounds == box
+        assert caplog.text.count("if it is to cross the antimeridian") == told
 
 
 def test_other_files_are_named(tmp_path: Path) -> None:

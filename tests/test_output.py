@@ -214,6 +214,17 @@ def test_messages_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> Non
     terminal.configure()
 
 
+def test_a_message_about_a_book_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    terminal.configure()
+    logging.getLogger("ngcg_cli").warning("%r: nothing looks like that", "a red house " * 90_000)
+    err = capsys.readouterr().err
+    assert err.startswith("ngcg: warning: 'a red house a red house ")
+    assert err.endswith("a red house ': nothing looks like that\n")
+    assert len(err) < 2100
+
+
 def test_verbose_lets_the_libraries_speak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CPL_LOG", raising=False)
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "info")  # the user's own choice stays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from ngcg_cli.errors import DataError, NgcgError
 
 if TYPE_CHECKING:
     import shapely
+    from pyproj import Transformer
+
+logger = logging.getLogger(__name__)
 
 GEOJSON = (".geojson", ".json")
 # What GDAL reads by itself, from one file, without fetching or writing anything, and how such files
@@ -34,6 +38,8 @@ _NO_WEB = {
     "GDAL_HTTPS_PROXY": "http://0.0.0.0:1",
 }
 _MAX_BYTES = 256 << 20
+# An edge of another CRS is followed in so many steps, or more.
+_STEPS = 64
 _WGS84 = ("EPSG:4326", "OGC:CRS84")
 
 
@@ -48,8 +54,6 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
         DataError: it is missing, of another format, damaged, or holds no polygon.
         NgcgError: the extra is not installed.
     """
-    import shapely
-
     path = path.expanduser()
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -67,15 +71,7 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
     else:
         _refuse_other_content(path)
         shapes = _of_parquet(path) if suffix == ".parquet" else _of_layers(path)
-    if not all(np.isfinite(shapely.get_coordinates(shape)).all() for shape in shapes):
-        raise DataError("has a point that is not finite", where=path, hint="Draw the area anew.")
-    areas = [
-        part
-        for shape in shapes
-        if shape is not None
-        for part in shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
-        if part.geom_type in ("Polygon", "MultiPolygon") and not part.is_empty
-    ]
+    areas = [area for shape in shapes for area in _polygons(shape, path)]
     if not areas:
         raise DataError("holds no polygon", where=path, hint="Draw the area as polygons.")
     for area in areas:
@@ -90,7 +86,28 @@ def read_areas(path: Path) -> tuple[shapely.Geometry, ...]:
                 if swapped
                 else "Say the file's CRS in it: GeoJSON is longitude and latitude (RFC 7946).",
             )
+        edges = np.abs(np.diff(np.asarray(area.exterior.coords)[:, 0]))
+        if ((edges > 180) & (edges < 360)).any():
+            logger.warning(
+                "%s: a polygon goes more than half way round the Earth; if it is to cross the "
+                "antimeridian, cut it there, or let it run past 180 (RFC 7946, 3.1.9)",
+                path,
+            )
     return tuple(areas)
+
+
+def _polygons(shape: shapely.Geometry | None, path: Path) -> list[shapely.Polygon]:
+    """The valid polygons of a shape."""
+    import shapely
+
+    if not np.isfinite(shapely.get_coordinates(shape)).all():
+        raise DataError("has a point that is not finite", where=path, hint="Draw the area anew.")
+    return [
+        area
+        for part in shapely.get_parts(shapely.make_valid(shapely.force_2d(shape)))
+        for area in shapely.get_parts(part)
+        if area.geom_type == "Polygon" and not area.is_empty
+    ]
 
 
 def _of_geojson(path: Path) -> list[Any]:
@@ -99,18 +116,21 @@ def _of_geojson(path: Path) -> list[Any]:
     try:
         document = json.loads(path.read_bytes())
         shapes = [shapely.geometry.shape(one) for one in _geometries(document)]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        # Before RFC 7946 a file could name another CRS.
+        crs = (document.get("crs") or {}).get("properties", {}).get("name")
+    except (OSError, ValueError) as error:
         raise DataError(f"is no GeoJSON ({error})", where=path) from error
-    # Before RFC 7946 a file could name another CRS.
-    named = document.get("crs") or {}
-    crs = (named.get("properties") or {}).get("name") if isinstance(named, dict) else None
+    except shapely.errors.ShapelyError as error:
+        raise DataError(f"is damaged ({error})", where=path) from error
+    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise DataError("is no GeoJSON: it is not built like one", where=path) from error
     return _in_degrees(shapes, crs, path)
 
 
 def _geometries(document: Any) -> list[Any]:
-    if document["type"] == "FeatureCollection":
-        return [one["geometry"] for one in document["features"] if one.get("geometry")]
-    return [document["geometry"] if document["type"] == "Feature" else document]
+    features = {"FeatureCollection": document.get("features"), "Feature": [document]}
+    found = features.get(document["type"], [{"geometry": document}])
+    return [one["geometry"] for one in found if one["geometry"]]
 
 
 def _of_layers(path: Path) -> list[Any]:
@@ -181,18 +201,42 @@ def _refuse_other_content(path: Path) -> None:
 
 
 def _in_degrees(shapes: list[Any], crs: str | None, path: Path) -> list[Any]:
-    import shapely
-
+    """Shapes in longitude and latitude; of those in another CRS, the polygons."""
     if crs is None or crs in _WGS84:
         return shapes
     from pyproj import CRS, Transformer
     from pyproj.exceptions import ProjError
 
     try:
-        turn = Transformer.from_crs(CRS.from_user_input(crs), "OGC:CRS84", always_xy=True)
-        return [
-            shape and shapely.transform(shape, lambda x, y: turn.transform(x, y), interleaved=False)
-            for shape in shapes
-        ]
+        known = CRS.from_user_input(crs)
+        turn = Transformer.from_crs(known, "OGC:CRS84", always_xy=True)
     except ProjError as error:
         raise DataError(f"has a CRS that is not known ({error})", where=path) from error
+    areas = [area for shape in shapes for area in _polygons(shape, path)]
+    return [_on_earth(area, turn, known.is_geographic, path) for area in areas]
+
+
+def _on_earth(
+    area: shapely.Polygon, turn: Transformer, degrees: bool, path: Path
+) -> shapely.Geometry:
+    """A polygon of another CRS in longitude and latitude, cut at the antimeridian.
+
+    Its edges are straight in its own CRS: they are followed in steps.
+    """
+    import shapely
+
+    from ngcg_cli.raster.outline import outlines_of
+
+    west, south, east, north = area.bounds
+    fine = shapely.segmentize(area, max(east - west, north - south) / _STEPS)
+    rings = []
+    for ring in (fine.exterior, *fine.interiors):
+        lon, lat = turn.transform(*shapely.get_coordinates(ring)[:-1].T)
+        if not np.isfinite(lon + lat).all():
+            raise DataError(
+                "has a point that lies nowhere on the Earth",
+                where=path,
+                hint="Check its CRS, and the order of its coordinates.",
+            )
+        rings.append(outlines_of(lon[None], lat[None], not degrees)[1][0])
+    return shapely.difference(rings[0], shapely.union_all(rings[1:]))

@@ -20,6 +20,9 @@ _logger = logging.getLogger("ngcg_cli")
 
 T = TypeVar("T")
 
+# A message of more characters loses its middle.
+_LONGEST = 2000
+
 # Read when GDAL and the model libraries are first used: they would write to stderr on their own.
 _SILENCE = {
     "CPL_LOG": os.devnull,
@@ -39,7 +42,10 @@ class _StderrHandler(logging.Handler):
             head = "ngcg: warning: " if record.levelno == logging.WARNING else "ngcg: "
             if not record.name.startswith("ngcg_cli"):
                 head += f"{record.name}: "
-            print(head + harmless(" ".join(record.getMessage().split())), file=sys.stderr)
+            said = " ".join(record.getMessage().split())
+            if len(said) > _LONGEST and not is_verbose():  # a message may quote what it is about
+                said = f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
+            print(head + harmless(said), file=sys.stderr)
         except BrokenPipeError:
             pass  # nobody listens
         except Exception:
