@@ -247,6 +247,32 @@ def short_name(model: str) -> str:
     return next(same, model)
 
 
+def _sides(config: Any, family: Callable[..., Backbone]) -> tuple[int, int, int]:
+    """Side of an image and of a patch, in pixels; and how many patches a token's side spans."""
+    vision = config.vision_config
+    patch = _side(vision.patch_size)
+    if family in (_qwen, _gemma):  # images of any size: one of 16 x 16 tokens is our choice
+        merged = vision.spatial_merge_size if family is _qwen else vision.pooling_kernel_size
+        return 16 * merged * patch, patch, merged
+    size = _side(vision.image_size)
+    if family is _siglip:
+        return size, patch, 1
+    if family is _internvl:
+        return size, patch, round(1 / config.downsample_ratio)
+    return size, patch, config.scale_factor
+
+
+def _resizing(preprocessor: dict[str, Any]) -> dict[str, Any]:
+    """What a `preprocessor_config.json` says of filter, mean and std."""
+    told: dict[str, Any] = {}
+    if resample := PILLOW_RESAMPLE.get(preprocessor.get("resample", -1)):
+        told["resample"] = resample
+    for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
+        if preprocessor.get(theirs):
+            told[ours] = tuple(preprocessor[theirs])
+    return told
+
+
 def derive_backbone(
     config: Any,
     *,
@@ -276,28 +302,12 @@ def derive_backbone(
             where=where or name,
             hint=f"Supported are {', '.join(MODEL_TYPES)}.",
         )
-    vision = config.vision_config
     family = _family(model_type)
-    if family is _qwen:  # takes images of any size: one of 16 x 16 tokens is our choice
-        size = 16 * vision.spatial_merge_size * vision.patch_size
-    elif family is _gemma:
-        size = 16 * vision.pooling_kernel_size * vision.patch_size
-    else:
-        size = _side(vision.image_size)
-    grid = size // _side(vision.patch_size)
-    if family is _siglip:
-        shuffle = 1
-    elif family is _qwen:
-        shuffle = vision.spatial_merge_size
-    elif family is _gemma:
-        shuffle = vision.pooling_kernel_size
-    else:
-        internvl = family is _internvl
-        shuffle = round(1 / config.downsample_ratio) if internvl else config.scale_factor
-    if size % _side(vision.patch_size) or grid % shuffle:
+    size, patch, shuffle = _sides(config, family)
+    grid = size // patch
+    if size % patch or grid % shuffle:
         raise ModelError(
-            f"image size {size} does not divide into patches of {_side(vision.patch_size)} "
-            f"and groups of {shuffle}",
+            f"image size {size} does not divide into patches of {patch} and groups of {shuffle}",
             where=where or name,
         )
     more: dict[str, Any] = {
@@ -305,13 +315,8 @@ def derive_backbone(
         "image_size": size,
         "image_tokens": (grid // shuffle) ** 2,
         "revision": revision,
+        **_resizing(preprocessor or {}),
     }
-    if preprocessor:
-        resample = PILLOW_RESAMPLE.get(preprocessor.get("resample", -1))
-        more |= {"resample": resample} if resample else {}
-        for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
-            if preprocessor.get(theirs):
-                more[ours] = tuple(preprocessor[theirs])
     if model_type == "internvl_conv":
         more = {"mean": _LITE_MEAN, "std": _LITE_STD, **more}
     if family is _siglip:

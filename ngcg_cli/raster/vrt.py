@@ -119,18 +119,8 @@ def _values(path: str, data: bytes) -> Iterator[tuple[str, bool]]:
 
     Numbers, descriptions and metadata that GDAL does not follow are left out.
     """
-    if b"<!doctype" in data.lower():
-        raise _refused(path, "a VRT with a document type, which may hide what it names")
-    if _SPLIT_TEXT.search(data):
-        raise _refused(path, "a VRT with a text in pieces, which may hide what it names")
-    try:
-        root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Tree()))
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise RasterError(
-            f"no well-formed VRT: {error}", where=path, hint="Check it with gdalinfo."
-        ) from error
     seen = set()
-    todo = [root]
+    todo = [_parsed(path, data)]
     while todo:
         element = todo.pop()
         tag = _name(element)
@@ -146,17 +136,37 @@ def _values(path: str, data: bytes) -> Iterator[tuple[str, bool]]:
                 where=path,
                 hint="If you trust it, write it out first: gdal_translate FILE OUT.tif.",
             )
-        key = own.get("name", own.get("key", "")).lower()
-        named = bool(_NAMES_FILE.search(tag) or _NAMES_FILE.search(key))
-        found = [(name, value) for name, value in own.items() if tag != "mdi"]
-        if tag != "mdi" or key in _FOLLOWED:
-            found += [(tag, text or "") for text in (element.text, *(x.tail for x in element))]
-        for name, value in found:
-            is_file = (named and name == tag) or bool(_NAMES_FILE.search(name))
-            one = (value.strip(), is_file)
+        for one in _texts(element, tag, own):
             if one not in seen and not _is_number(one[0]):
                 seen.add(one)
                 yield one
+
+
+def _parsed(path: str, data: bytes) -> ElementTree.Element:
+    """A VRT's root; what an XML reader may take otherwise than GDAL does is refused."""
+    if b"<!doctype" in data.lower():
+        raise _refused(path, "a VRT with a document type, which may hide what it names")
+    if _SPLIT_TEXT.search(data):
+        raise _refused(path, "a VRT with a text in pieces, which may hide what it names")
+    try:
+        return ElementTree.fromstring(data, ElementTree.XMLParser(target=_Tree()))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise RasterError(
+            f"no well-formed VRT: {error}", where=path, hint="Check it with gdalinfo."
+        ) from error
+
+
+def _texts(
+    element: ElementTree.Element, tag: str, own: dict[str, str]
+) -> Iterator[tuple[str, bool]]:
+    """The texts of an element and of its attributes `own`, and whether each names a dataset."""
+    key = own.get("name", own.get("key", "")).lower()
+    named = bool(_NAMES_FILE.search(tag) or _NAMES_FILE.search(key))
+    found = [(name, value) for name, value in own.items() if tag != "mdi"]
+    if tag != "mdi" or key in _FOLLOWED:
+        found += [(tag, text or "") for text in (element.text, *(x.tail for x in element))]
+    for name, value in found:
+        yield value.strip(), (named and name == tag) or bool(_NAMES_FILE.search(name))
 
 
 def _name(element: ElementTree.Element) -> str:

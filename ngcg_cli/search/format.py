@@ -105,21 +105,7 @@ class Manifest:
             TileIndexError: there is none, or it is damaged or of another format version.
         """
         path = folder / MANIFEST
-        try:
-            with open_inside(folder, MANIFEST) as file:
-                text = file.read(MAX_MANIFEST + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            raise TileIndexError(
-                "no index here",
-                where=folder,
-                hint="Make one with `ngcg index SOURCE`, or name another with --index.",
-            ) from None
-        except OSError as error:
-            raise TileIndexError(f"cannot be read: {error.strerror}", where=path) from error
-        except TileIndexError as error:  # a link, a pipe, ...
-            raise TileIndexError(error.what, where=path, hint=_hint(path)) from error
-        if len(text) > MAX_MANIFEST:
-            raise _damaged(path, f"it has more than {MAX_MANIFEST:,} bytes")
+        text = _bytes_of(folder)
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -142,6 +128,27 @@ class Manifest:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise _damaged(path, reason[:200]) from error
+
+
+def _bytes_of(folder: Path) -> bytes:
+    """The manifest's bytes; raises as `Manifest.read`."""
+    path = folder / MANIFEST
+    try:
+        with open_inside(folder, MANIFEST) as file:
+            text = file.read(MAX_MANIFEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise TileIndexError(
+            "no index here",
+            where=folder,
+            hint="Make one with `ngcg index SOURCE`, or name another with --index.",
+        ) from None
+    except OSError as error:
+        raise TileIndexError(f"cannot be read: {error.strerror}", where=path) from error
+    except TileIndexError as error:  # a link, a pipe, ...
+        raise TileIndexError(error.what, where=path, hint=_hint(path)) from error
+    if len(text) > MAX_MANIFEST:
+        raise _damaged(path, f"it has more than {MAX_MANIFEST:,} bytes")
+    return text
 
 
 def _end(body: bytes) -> bytes:

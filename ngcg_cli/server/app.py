@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ AT_ONCE = {"questions": 1, "images": 2}
 PICTURE_SIDE = 320
 HEAT_SIDE = 512
 STEERING = ("add", "subtract", "like", "unlike")
+_ONCE = ("q", "k", "bbox", "near", "within", "bounds")
 MAX_PARTS = 20
 
 STATIC = {
@@ -206,20 +207,7 @@ def _asked(request: Request) -> Asked:
     Raises:
         Refused, UsageError: a parameter is missing, unknown, given twice, or makes no sense.
     """
-    known = {"q", "k", "bbox", "near", "within", "bounds"}
-    given: dict[str, str] = {}
-    parts: list[Part] = []
-    for name, value in request.query_params.multi_items():
-        if len(value) > MAX_TEXT:
-            raise Refused(f"{name[:20]} has more than {MAX_TEXT} characters")
-        if name in STEERING:
-            parts.append(_part(name, value))
-        elif name not in known:
-            raise Refused(f"unknown parameter {name[:100]!r}")
-        elif name in given:
-            raise Refused(f"{name} is given twice")
-        else:
-            given[name] = value
+    given, parts = _sorted_out(request.query_params.multi_items())
     text = given.get("q", "").strip()
     if text:
         parts.insert(0, Part(_text(text), text))
@@ -230,6 +218,30 @@ def _asked(request: Request) -> Asked:
     top = given.get("k", "10")
     if not (top.isascii() and top.isdigit() and len(top) < 6 and 1 <= int(top) <= MAX_HITS):
         raise Refused(f"k is not a whole number from 1 to {MAX_HITS}")
+    filters = _filters(given)
+    Filters(**filters)  # raises UsageError
+    return Asked(Question(tuple(parts)), int(top), tuple(filters.items()))
+
+
+def _sorted_out(parameters: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[Part]]:
+    """The parameters that come once at most, and those that steer."""
+    given: dict[str, str] = {}
+    parts: list[Part] = []
+    for name, value in parameters:
+        if len(value) > MAX_TEXT:
+            raise Refused(f"{name[:20]} has more than {MAX_TEXT} characters")
+        if name in STEERING:
+            parts.append(_part(name, value))
+        elif name not in _ONCE:
+            raise Refused(f"unknown parameter {name[:100]!r}")
+        elif name in given:
+            raise Refused(f"{name} is given twice")
+        else:
+            given[name] = value
+    return given, parts
+
+
+def _filters(given: Mapping[str, str]) -> dict[str, Any]:
     filters: dict[str, Any] = {}
     if "bbox" in given:
         filters["bbox"] = tuple(numbers_of("bbox", given["bbox"], 4))
@@ -238,8 +250,7 @@ def _asked(request: Request) -> Asked:
     if "near" in given:
         place = numbers_of("near", given["near"], 2)
         filters["near"] = (*place, *numbers_of("within", given["within"], 1))
-    Filters(**filters)  # raises UsageError
-    return Asked(Question(tuple(parts)), int(top), tuple(filters.items()))
+    return filters
 
 
 def _part(name: str, value: str) -> Part:

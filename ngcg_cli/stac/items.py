@@ -112,16 +112,22 @@ def pick(item: Item, wanted: str | None) -> Asset:
     Raises:
         RasterError: there is none, or several would do.
     """
-    if wanted is not None:
-        found = [asset for asset in item.assets if asset.name == wanted]
-        found = found or [asset for asset in item.assets if fnmatchcase(asset.name, wanted)]
-        if len(found) == 1:
-            return found[0]
-        has = f"{len(found)} assets" if found else "no asset"
-        raise RasterError(
-            f"has {has} {wanted!r} (it has {_listed(found or item.assets)})",
-            hint="Name one with --asset.",
-        )
+    return _best(item) if wanted is None else _named(item, wanted)
+
+
+def _named(item: Item, wanted: str) -> Asset:
+    found = [asset for asset in item.assets if asset.name == wanted]
+    found = found or [asset for asset in item.assets if fnmatchcase(asset.name, wanted)]
+    if len(found) == 1:
+        return found[0]
+    has = f"{len(found)} assets" if found else "no asset"
+    raise RasterError(
+        f"has {has} {wanted!r} (it has {_listed(found or item.assets)})",
+        hint="Name one with --asset.",
+    )
+
+
+def _best(item: Item) -> Asset:
     ranks = {asset.name: _rank(asset) for asset in item.assets}
     usable = [
         asset

@@ -143,17 +143,10 @@ def _walk(
         following = []
         for href in links:
             try:
-                target = door.link(address, href)
-                name = signed.unsigned(target)
-                if name in seen:  # a circle, or named twice
-                    continue
-                seen.add(name)
-                if depth == MAX_DEPTH:
-                    raise RasterError(f"lies deeper than {MAX_DEPTH} catalogs", where=name)
+                if target := _new_target(address, href, depth, seen, door):
+                    following.append((target, depth + 1))
             except NgcgError as error:
                 yield Failure(signed.unsigned(error.where or address), error)
-            else:
-                following.append((target, depth + 1))
         todo += reversed(following)
         if items > MAX_ITEMS or documents + len(todo) > MAX_DOCUMENTS:
             what = f"names over {MAX_DOCUMENTS:,} documents or {MAX_ITEMS:,} items"
@@ -162,6 +155,22 @@ def _walk(
     if documents and not items:
         hint = f"Check the links in {os.path.basename(urlsplit(root).path)}, or name an item."
         yield Failure(root, RasterError("names no item that can be read", where=root, hint=hint))
+
+
+def _new_target(address: str, href: str, depth: int, seen: set[str], door: Door) -> str | None:
+    """Where a document's link leads; None for what is in `seen`, where it is noted.
+
+    Raises:
+        RasterError: it may not lead there, or not so deep.
+    """
+    target = door.link(address, href)
+    name = signed.unsigned(target)
+    if name in seen:  # a circle, or named twice
+        return None
+    seen.add(name)
+    if depth == MAX_DEPTH:
+        raise RasterError(f"lies deeper than {MAX_DEPTH} catalogs", where=name)
+    return target
 
 
 def _read(address: str, door: Door, data: bytes | None) -> Iterator[Item | Failure | str]:

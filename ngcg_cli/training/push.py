@@ -92,34 +92,9 @@ def pack(checkpoint: Path, repo: str, licence: str | None = None) -> Parcel:
         raise UsageError(f"{repo!r} is no USER/NAME", hint="Such as me/harbours.")
     if not checkpoint.is_dir():
         raise ModelError("no such folder", where=checkpoint)
-    folder = next(
-        (
-            inner
-            for inner in (checkpoint, checkpoint / "best", checkpoint / "last")
-            if (inner / STAMP).is_file()
-        ),
-        None,
-    )
-    if folder is None:
-        raise ModelError(
-            f"no {STAMP}: it is no checkpoint that ngcg wrote",
-            where=checkpoint,
-            hint="Name the folder that `ngcg train --out` was given.",
-        )
+    folder = _checkpoint_in(checkpoint)
     stamp = read_stamp(folder / STAMP)
-    lora = (folder / ADAPTER_CONFIG).is_file()
-    if lora:
-        _check_base(stamp, folder)
-        due: tuple[str, ...] = (ADAPTER_CONFIG, _ADAPTER)
-    else:
-        check_complete(folder, None)
-        due = _MODEL[:2]
-    for name in (*due, *((POOLING,) if stamp.get("pooling") == "query" else ())):
-        if not (folder / name).is_file():
-            raise ModelError(f"{name} is missing: half a checkpoint", where=folder)
-    weights = [] if lora else [path for name in _WEIGHTS for path in sorted(folder.glob(name))]
-    wanted = [folder / name for name in (*(due if lora else _MODEL), *_BESIDE)] + weights
-    files: dict[str, Path | bytes] = {path.name: path for path in wanted if path.is_file()}
+    files: dict[str, Path | bytes] = {path.name: path for path in _model_files(folder, stamp)}
     told = without_paths(stamp)
     files[STAMP] = (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
     metrics = next(
@@ -131,6 +106,36 @@ def pack(checkpoint: Path, repo: str, licence: str | None = None) -> Parcel:
     own = folder / CARD
     files[CARD] = own if own.is_file() else card(told, rows, repo, licence).encode()
     return Parcel(folder, files)
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    """The folder itself, or a run's best checkpoint, else its last."""
+    for inner in (folder, folder / "best", folder / "last"):
+        if (inner / STAMP).is_file():
+            return inner
+    raise ModelError(
+        f"no {STAMP}: it is no checkpoint that ngcg wrote",
+        where=folder,
+        hint="Name the folder that `ngcg train --out` was given.",
+    )
+
+
+def _model_files(folder: Path, stamp: dict[str, Any]) -> list[Path]:
+    """An adapter's two files, or those of a whole model; and what goes with either."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        _check_base(stamp, folder)
+        due: tuple[str, ...] = (ADAPTER_CONFIG, _ADAPTER)
+        wanted = [folder / name for name in due]
+    else:
+        check_complete(folder, None)
+        due = _MODEL[:2]
+        wanted = [folder / name for name in _MODEL]
+        wanted += [path for name in _WEIGHTS for path in sorted(folder.glob(name))]
+    for name in (*due, *((POOLING,) if stamp.get("pooling") == "query" else ())):
+        if not (folder / name).is_file():
+            raise ModelError(f"{name} is missing: half a checkpoint", where=folder)
+    wanted += [folder / name for name in _BESIDE]
+    return [path for path in wanted if path.is_file()]
 
 
 def _check_base(stamp: dict[str, Any], folder: Path) -> None:
