@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,17 +116,28 @@ def put_folder(fresh: Path, target: Path) -> None:
 def sweep(folder: Path) -> None:
     """Clear away the workshops in `folder` of processes that are no more.
 
-    One that a process still holds stays, and so does what only looks like one. A folder that was
-    about to be replaced is put back.
+    One that a process still holds stays, and so does what only looks like one, and what another
+    user made. A folder that was about to be replaced is put back.
     """
     for shop in folder.glob(f"{_PREFIX}*"):
-        if _NAME.fullmatch(shop.name) and not shop.is_symlink():
-            # Those of other users, and on a file system without locks all, stay.
-            with contextlib.suppress(OSError), contextlib.ExitStack() as held:
-                if not (shop / _LOCK).exists():
-                    shop.rmdir()  # killed before its lock, it is empty
-                elif _lock(shop, held):
-                    _clear(shop, held)
+        # On a file system without locks all of them stay.
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            if not _NAME.fullmatch(shop.name) or not _is_mine(shop):
+                continue
+            if not (shop / _LOCK).exists():
+                shop.rmdir()  # killed before its lock, it is empty
+            elif _lock(shop, held):
+                _clear(shop, held)
+
+
+def _is_mine(shop: Path) -> bool:
+    """Whether it is a folder, no link, and this user's.
+
+    In a folder that all may write to, such as /tmp, another user could put a link in place of what
+    is theirs, just when it is cleared.
+    """
+    facts = os.lstat(shop)
+    return stat.S_ISDIR(facts.st_mode) and (os.name != "posix" or facts.st_uid == os.geteuid())
 
 
 def _open(folder: Path, held: contextlib.ExitStack) -> Path:

@@ -132,6 +132,20 @@ def test_what_only_looks_like_ours_stays(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_another_user_made_stays(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who can give a folder away")
+    shop = tmp_path / ".ngcg-abcdefgh"
+    shop.mkdir()
+    (shop / ".ngcg.lock").touch()
+    os.chown(shop, 12345, -1)
+    sweep(tmp_path)
+    assert os.listdir(shop) == [".ngcg.lock"]
+    os.chown(shop, os.geteuid(), -1)
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
 def test_links_of_a_stranger_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "home" / "letters").mkdir(parents=True)
     (tmp_path / "received" / ".ngcg-abcdefgh").mkdir(parents=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngcg_cli.beside import workshop
 from ngcg_cli.encoder.runtime import CHUNK
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ def quantise(model: onnx_ir.Model, images: Sequence[np.ndarray] | None = None) -
     import onnx_ir
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        plain, done = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
+    with workshop(Path(tempfile.gettempdir())) as folder, _quiet():
+        plain, done = folder / "float32.onnx", folder / "int8.onnx"
         onnx_ir.save(model, plain, external_data="float32.data")
         proto = onnx.load(plain)
         if images is not None:
-            proto = _quantise_convolutions(proto, images, Path(folder))
+            proto = _quantise_convolutions(proto, images, folder)
         onnx.save(proto, plain, save_as_external_data=True, location="static.data")
         quantize_dynamic(
             plain,

@@ -67,7 +67,7 @@ class QueryOptions(TypedDict, total=False):
     explain: str | None
 
 
-class Asked(QueryOptions, total=False):
+class FinderOptions(QueryOptions, total=False):
     """`QueryOptions`, and how many hits to return at most."""
 
     top: int
@@ -75,7 +75,7 @@ class Asked(QueryOptions, total=False):
 
 @dataclass(frozen=True)
 class _Wish:
-    """How to search, and what is done with the hits: what of `Asked` is no filter."""
+    """How to search, and what is done with the hits: what of `FinderOptions` is no filter."""
 
     top: int = 10
     exact: bool = False
@@ -127,7 +127,7 @@ class Finder:
         model: str | None,
         device: str,
         precision: PrecisionChoice = "auto",
-        **asked: Unpack[Asked],
+        **asked: Unpack[FinderOptions],
     ) -> None:
         self.index = open_index(index)
         self._model = model
@@ -150,7 +150,10 @@ class Finder:
         return load_model(self._model, self._device, self.index, precision=self._precision)
 
     def of_texts(
-        self, blocks: Iterable[Sequence[str]], steering: Sequence[Part] = (), **asked: Unpack[Asked]
+        self,
+        blocks: Iterable[Sequence[str]],
+        steering: Sequence[Part] = (),
+        **asked: Unpack[FinderOptions],
     ) -> Iterator[Answer]:
         """Answers in the order of the queries, each block embedded and searched together.
 
@@ -163,12 +166,18 @@ class Finder:
             yield from self.answer([Question.of(text, steering) for text in block], **asked)
 
     def of_image(
-        self, name: str, pixels: np.ndarray, steering: Sequence[Part] = (), **asked: Unpack[Asked]
+        self,
+        name: str,
+        pixels: np.ndarray,
+        steering: Sequence[Part] = (),
+        **asked: Unpack[FinderOptions],
     ) -> Iterator[Answer]:
         """The answer to a photo, uint8 (h, w, 3), called `name`."""
         yield from self.answer([Question((Part(pixels, name), *steering))], **asked)
 
-    def answer(self, questions: Sequence[Question], **asked: Unpack[Asked]) -> Iterator[Answer]:
+    def answer(
+        self, questions: Sequence[Question], **asked: Unpack[FinderOptions]
+    ) -> Iterator[Answer]:
         """Answers in the order of the questions, which are embedded and searched together."""
         filters, wish = _told_apart({**self._asked, **asked})
         asked_for = vectors(questions, self._encoder, self.index)
