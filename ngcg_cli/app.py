@@ -22,7 +22,7 @@ import typer
 from ngcg_cli import __version__
 from ngcg_cli.commands import COMMANDS
 from ngcg_cli.commands.options import with_common_options
-from ngcg_cli.errors import NgcgError
+from ngcg_cli.errors import NgcgError, UsageError
 from ngcg_cli.output import terminal
 
 INTERRUPTED = 130
@@ -96,6 +96,7 @@ def run(args: Sequence[str]) -> int:
     # Not `app(...)`: that would swallow a closed pipe and word usage errors over several lines.
     command = typer.main.get_command(app)
     try:
+        _refuse_empty(args)
         with command.make_context("ngcg", list(args)) as ctx:
             command.invoke(ctx)
         return _flushed(0)
@@ -115,6 +116,19 @@ def run(args: Sequence[str]) -> int:
     except BaseException as error:  # a panic of a Rust library is no `Exception`
         reason = _known_reason(error)
         return _crashed(error) if reason is None else _failed(reason, 1)
+
+
+def _refuse_empty(args: Sequence[str]) -> None:
+    """An empty word would stand for the folder one is in, or for no filter at all."""
+    for before, word in zip(("", *args), args, strict=False):
+        name, _, value = word.partition("=")
+        if not word or (name.startswith("--") and word.endswith("=") and not value):
+            named = name or before
+            raise UsageError(
+                f"{named if named.startswith('-') else 'an argument'} is empty",
+                hint="A variable that is not set? Give it a value, or leave it away; . is the "
+                "folder that you are in.",
+            )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from ngcg_cli.errors import UsageError
+
 StrPath: TypeAlias = str | os.PathLike[str]
 
 
@@ -15,6 +17,13 @@ def texts(value: str | Iterable[str]) -> list[str]:
 
 
 def paths(value: StrPath | Iterable[StrPath]) -> list[str]:
-    """The paths of a list of them, or the one that was given alone, with `~` expanded."""
+    """The paths of a list of them, or the one that was given alone, with `~` expanded.
+
+    Raises:
+        UsageError: one is empty, which would stand for the folder one is in.
+    """
     many = [value] if isinstance(value, (str, os.PathLike)) else value
-    return [os.path.expanduser(path) for path in many]
+    found = [os.path.expanduser(path) for path in many]
+    if not all(found):
+        raise UsageError("a path is empty", hint="Write . for the folder that you are in.")
+    return found

@@ -96,7 +96,11 @@ def test_nothing_is_written_where_something_else_is(
     (tmp_path / "mine.jsonl").write_text("precious\n")
     (tmp_path / "other-images").mkdir()
     (tmp_path / "other-images" / "photo.png").write_text("precious")
-    for out, told in (("mine.jsonl", "is there already"), ("other.jsonl", "holds 'photo.png'")):
+    for out, told in (
+        ("mine.jsonl", "is there already"),
+        ("other.jsonl", "holds 'photo.png'"),
+        (".", "is a folder"),
+    ):
         refused = ngcg(*args, "--model", talker, "--out", out)
         assert (refused.status, refused.out) == (2, "")
         assert told in refused.err

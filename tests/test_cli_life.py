@@ -11,8 +11,10 @@ import pytest
 from samples import Ngcg
 from tile_samples import MODEL, row_of_tiles, source, unit
 
+from ngcg_cli.errors import UsageError
 from ngcg_cli.search import ModelStamp, TileIndex
 from ngcg_cli.search.lock import writer_lock
+from ngcg_cli.search.match import matching
 
 
 @pytest.fixture
@@ -93,6 +95,14 @@ def test_remove(ngcg: Ngcg, index: TileIndex, tmp_path: Path) -> None:
     assert ngcg("remove", "photos", "--index", "north").status == 0  # the folder
     assert [s.path for s in TileIndex.open("north").sources()] == ["photos2/x.tif"]
     assert TileIndex.open("north").verify() == []
+
+
+def test_an_empty_name_removes_nothing(ngcg: Ngcg, index: TileIndex) -> None:
+    outcome = ngcg("remove", "", "--index", "north")
+    assert (outcome.status, outcome.out) == (2, "")
+    with pytest.raises(UsageError, match="a path is empty"):
+        matching(index, "")
+    assert len(TileIndex.open("north").sources()) == 3
 
 
 def test_merge(ngcg: Ngcg, index: TileIndex) -> None:

@@ -30,6 +30,9 @@ def test_no_index_and_no_place_for_one(tmp_path: Path) -> None:
         TileIndex.create(tmp_path, MODEL)
     with pytest.raises(TileIndexError, match="cannot be made"):
         TileIndex.create(tmp_path / "holiday.txt", MODEL)
+    with pytest.raises(TileIndexError, match="is a file, and an index is a folder") as told:
+        TileIndex.open(tmp_path / "holiday.txt")
+    assert "delete" not in str(told.value)
     TileIndex.create(tmp_path / "new", MODEL)
     with pytest.raises(TileIndexError, match="is an index already"):
         TileIndex.create(tmp_path / "new", MODEL)

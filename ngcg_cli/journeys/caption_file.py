@@ -41,6 +41,7 @@ class CaptionFile:
     """
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
+        check_target(path)
         self.path = path
         self.folder = path.with_name(f"{path.stem}-images")
         self._made_by = json.loads(json.dumps({"format": _FORMAT, **made_by}))
@@ -82,7 +83,6 @@ class CaptionFile:
 
     def _check(self) -> None:
         """Nothing is written where anything else is."""
-        check_target(self.path)
         mark = self.folder / _MARK
         if mark.is_file():
             try:

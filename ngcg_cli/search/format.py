@@ -133,10 +133,16 @@ class Manifest:
 def _bytes_of(folder: Path) -> bytes:
     """The manifest's bytes; raises as `Manifest.read`."""
     path = folder / MANIFEST
+    if folder.is_file():
+        raise TileIndexError(
+            "is a file, and an index is a folder",
+            where=folder,
+            hint="Make one with `ngcg index SOURCE`, or name another with --index.",
+        )
     try:
         with open_inside(folder, MANIFEST) as file:
             text = file.read(MAX_MANIFEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise TileIndexError(
             "no index here",
             where=folder,

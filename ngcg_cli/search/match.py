@@ -17,13 +17,14 @@ def matching(index: Store, names: str | Iterable[str]) -> list[str]:
     A name is a path as it is stored, or another path to the same place.
 
     Raises:
+        UsageError: a name is empty.
         TileIndexError: nothing in the index has that name; near ones are told.
     """
     paths = [source.path for source in index.sources()]
     stored = set(paths)
     places = {path: _place(path) for path in paths}
     found: dict[str, None] = {}
-    for name in items.texts(names):
+    for name in items.paths(names):
         place = _place(name)
         folder = place.rstrip("/" + os.sep) + ("/" if "://" in place else os.sep)
         some = [name] if name in stored else [p for p in paths if places[p] == place]
