@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from pyproj import Transformer
 from raster_cases import spoil_block
 from raster_files import UTM, noise, read_all, write
 from rasterio.control import GroundControlPoint
@@ -193,6 +194,27 @@ def test_points_that_fit_no_plane_are_told(tmp_path):
     ):  # fmt: skip
         pass
     with pytest.raises(RasterError, match="control points, spread over it"):
+        Raster.open(path)
+
+
+def test_a_prj_file_goes_with_a_world_file(tmp_path):
+    path = tmp_path / "a.png"
+    with rasterio.open(path, "w", driver="PNG", count=3, width=90, height=60, dtype="uint8"):
+        pass
+    (tmp_path / "a.pgw").write_text("1\n0\n0\n-1\n500000.5\n4649999.5\n")
+    with pytest.raises(RasterError, match="no coordinate reference system"):
+        Raster.open(path)
+    side = tmp_path / "a.prj"
+    side.write_text(UTM.to_wkt(version="WKT1_ESRI"))
+    with Raster.open(path) as raster:
+        raster.crop(Window(10, 10, 20, 20), tmp_path / "c.tif")
+        place = raster.footprints([Window(0, 0, 90, 60)])
+    lon, lat = Transformer.from_crs(UTM, "EPSG:4326", always_xy=True).transform(500045, 4649970)
+    assert (place.lon[0], place.lat[0]) == pytest.approx((lon, lat), abs=1e-9)
+    with rasterio.open(tmp_path / "c.tif") as crop:
+        assert (crop.crs, crop.bounds.left, crop.bounds.top) == (UTM, 500010, 4649990)
+    side.write_text("UTM 18 North")
+    with pytest.raises(RasterError, match=r"a\.prj: holds no coordinate reference system"):
         Raster.open(path)
 
 

@@ -15,7 +15,7 @@ from ngcg_cli.raster.tiles import Window
 STRIP_VALUES = 16_000_000
 
 
-def write_crop(dataset: Any, window: Window, target: Path) -> None:
+def write_crop(dataset: Any, window: Window, target: Path, crs: Any) -> None:
     """Write a window as a GeoTIFF, band by band as they are stored, with its own transform.
 
     Colour tables, nodata values, a mask, band names, scales and the meaning of bands come along;
@@ -25,6 +25,7 @@ def write_crop(dataset: Any, window: Window, target: Path) -> None:
         dataset: an open rasterio dataset.
         window: within it.
         target: the file to make.
+        crs: that of the dataset, which a side file may tell.
     """
     column, row, width, height = window
     profile = {
@@ -33,7 +34,7 @@ def write_crop(dataset: Any, window: Window, target: Path) -> None:
         "height": height,
         "count": dataset.count,
         "dtype": dataset.dtypes[0],
-        "crs": dataset.crs,
+        "crs": crs,
         "transform": dataset.window_transform(Area(*window)),
         "nodata": dataset.nodata,
         "compress": "deflate",

@@ -12,6 +12,7 @@ from rasterio._path import _parse_path
 from rasterio.crs import CRS
 from rasterio.enums import Interleaving, MaskFlags
 from rasterio.env import ensure_env_with_credentials
+from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
@@ -23,6 +24,7 @@ from ngcg_cli.raster.footprint import Georeference
 
 # A block is decoded whole, and a header may claim that the raster is one block.
 MAX_BLOCK_BYTES = 512 * 2**20
+MAX_PRJ_BYTES = 2**16
 
 
 def open_dataset(path: str, resources: ExitStack) -> tuple[Any, Georeference]:
@@ -185,14 +187,37 @@ def _georeference(path: str, dataset: Any) -> Georeference:
             hint="Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
             "FILE, or put its world file beside it.",
         )
-    if dataset.crs is None:
+    crs = dataset.crs or crs_beside(path)
+    if crs is None:
         raise RasterError(
             "it has a transform but no coordinate reference system",
             where=path,
             hint="Set the one that its coordinates are in, e.g. gdal_edit.py -a_srs EPSG:32618 "
-            "FILE.",
+            "FILE, or put its .prj file beside it.",
         )
-    return Georeference(dataset.crs.to_wkt(version="WKT2_2019"), dataset.transform, path)
+    return Georeference(crs.to_wkt(version="WKT2_2019"), dataset.transform, path)
+
+
+def crs_beside(path: str) -> CRS | None:
+    """That of a `.prj` file beside a raster, which goes with a world file; GDAL reads few of them.
+
+    Raises:
+        RasterError: there is one that holds no CRS.
+    """
+    stem, _ = os.path.splitext(path)
+    for name in (f"{stem}.prj", f"{stem}.PRJ"):
+        if os.path.isfile(name):
+            with open(name, "rb") as file:
+                text = file.read(MAX_PRJ_BYTES).decode("utf-8-sig", "replace")
+            try:
+                return CRS.from_wkt(text, morph_from_esri_dialect=True)
+            except CRSError as error:
+                raise RasterError(
+                    "holds no coordinate reference system as WKT",
+                    where=name,
+                    hint="Write the right one, e.g. gdalsrsinfo -o wkt_esri EPSG:32618 > FILE.",
+                ) from error
+    return None
 
 
 def _without_bands(path: str, dataset: Any) -> RasterError:
