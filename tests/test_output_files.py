@@ -280,6 +280,24 @@ def test_crops_of_a_raster_that_is_gone_are_named(
     assert os.listdir(tmp_path / "crops") == ["crops.jsonl"]
 
 
+def test_a_raster_that_another_has_taken_the_place_of_is_not_looked_at(
+    ngcg: Ngcg, fake_backbone: Path, tmp_path: Path
+) -> None:
+    write_raster(tmp_path / "a.tif", 1)
+    assert ngcg("index", "a.tif", "--tile", "32px", "--model", fake_backbone).status == 0
+    before = ngcg("query", "a pond", "-k", 2).rows
+    write_raster(tmp_path / "a.tif", 1, west=600_000.0)
+    for how in (["--crops", "crops"], ["--refine"]):
+        done = ngcg("query", "a pond", "-k", 2, *how)
+        assert done.status == 3
+        assert done.rows == before
+        assert "a.tif: has changed since it was indexed: window [" in done.err
+    assert os.listdir(tmp_path / "crops") == ["crops.jsonl"]
+    # A better known datum moves it a little.
+    write_raster(tmp_path / "a.tif", 1, west=583_003.0)
+    assert ngcg("query", "a pond", "-k", 2, "--crops", "crops").status == 0
+
+
 def test_crop_keeps_nodata_palette_mask_and_dtype(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "n.tif", 1, dtype="int16", nodata=-9)
     with rasterio.open(path, "r+") as dataset:

@@ -36,11 +36,11 @@ class Rasters(KeptOpen):
         self._unopened: set[str] = set()
 
     def of(self, hit: Hit) -> Raster | None:
-        """The open raster of a hit; None, and told once, where it cannot be opened."""
+        """The open raster of a hit; None, and told once, where it is not there as indexed."""
         if hit.source in self._unopened:
             return None
         try:
-            return self.raster(hit.source)
+            return self.holding(hit.source, hit.window, hit.lon, hit.lat)
         except RasterError as error:
             self._unopened.add(hit.source)
             self._unread.add(hit.source)

@@ -92,7 +92,7 @@ class Crops:
         tif, png = (self._folder / f"{stem}{suffix}" for suffix in (".tif", ".png"))
         window = Window(*hit.window)
         try:
-            raster = pictures.raster(hit.source)
+            raster = pictures.holding(hit.source, hit.window, hit.lon, hit.lat)
             raster.crop(window, tif)
             png.write_bytes(encoded(raster.read(window, PNG_SIDE)[0], "PNG"))
         except RasterError as error:

@@ -34,7 +34,7 @@ class Pictures(KeptOpen):
     """Cuts pictures from rasters, which it keeps open; see `KeptOpen` for `fetch`.
 
     Every method raises RasterError where the raster is gone, unreadable, or no longer as large as
-    the window says.
+    the window says; of a hit also where it lies elsewhere than the index says.
     """
 
     def of(self, hit: Hit, side: int, margin: float = MARGIN) -> Picture:
@@ -45,6 +45,7 @@ class Pictures(KeptOpen):
             side: of the picture, in pixels; smaller tiles are not enlarged.
             margin: surroundings on each side, as a fraction of the tile's, as far as there are any.
         """
+        self.holding(hit.source, hit.window, hit.lon, hit.lat)
         return self.cut(hit.source, Window(*hit.window), side, margin)
 
     def cut(self, path: str, tile: Window, side: int, margin: float = MARGIN) -> Picture:

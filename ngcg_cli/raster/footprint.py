@@ -118,9 +118,9 @@ class Georeference:
         # Grids with pixel centres on the poles reach half a pixel beyond them.
         return lon, np.where(np.isfinite(lat), np.clip(lat, -90, 90), lat)
 
-    def middle(self, width: int, height: int) -> tuple[float, float]:
-        """Longitude and latitude of a raster's centre; inf off the Earth."""
-        lon, lat = self.lonlat(np.array([width / 2]), np.array([height / 2]))
+    def at(self, column: float, row: float) -> tuple[float, float]:
+        """Longitude and latitude of one point of the raster; inf off the Earth."""
+        lon, lat = self.lonlat(np.array([column]), np.array([row]))
         return float(lon[0]), float(lat[0])
 
     def pixels(self, lon: Floats, lat: Floats, width: int, height: int) -> tuple[Floats, Floats]:
@@ -292,6 +292,12 @@ class Georeference:
         v = np.concatenate([zero, along, one, 1 - along])
         left, top, width, height = (column[:, None] for column in pixels.T)
         return self.lonlat(left + u * width, top + v * height)
+
+
+def metres_between(lon: float, lat: float, other_lon: float, other_lat: float) -> float:
+    """The geodesic on WGS 84 between two places (Karney 2013); NaN where one is not finite."""
+    _, _, metres = Geod(ellps="WGS84").inv(lon, lat, other_lon, other_lat)
+    return float(metres)
 
 
 def _earthly(crs: CRS, where: str) -> Transformer:

@@ -6,8 +6,13 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
+from ngcg_cli.errors import RasterError
 from ngcg_cli.raster.servers import require
 from ngcg_cli.raster.source import Raster
+from ngcg_cli.raster.tiles import Window
+
+# Sides of a tile by which its place may differ: another PROJ may know a datum better.
+MOVED = 0.25
 
 
 class KeptOpen:
@@ -39,6 +44,30 @@ class KeptOpen:
         """Close the rasters."""
         while self._open:
             self._open.popitem()[1].close()
+
+    def holding(
+        self, path: str, window: tuple[int, int, int, int], lon: float, lat: float
+    ) -> Raster:
+        """The open raster at `path`, in which a window lies where an index says.
+
+        Args:
+            path: of the raster.
+            window: column, row, width, height.
+            lon, lat: of its centre, degrees.
+
+        Raises:
+            RasterError: as `raster`; or another raster has taken its place.
+        """
+        raster = self.raster(path)
+        away = raster.metres_from(Window(*window), lon, lat)
+        # Written so that NaN, of what is off the Earth now, fails too.
+        if not away <= MOVED * min(raster.gsd) * min(window[2:]):
+            raise RasterError(
+                f"has changed since it was indexed: window {list(window)} lies elsewhere now",
+                where=path,
+                hint="Index it again.",
+            )
+        return raster
 
     def raster(self, path: str) -> Raster:
         """The open raster at `path`.

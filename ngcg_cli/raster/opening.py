@@ -171,7 +171,7 @@ def _warped(path: str, dataset: Any) -> WarpedVRT:
     if not crs.is_geographic:
         return WarpedVRT(dataset, crs=crs, **how)
     degrees = WarpedVRT(dataset, crs=crs, **how)
-    lon, lat = _georeference(path, degrees).middle(degrees.width, degrees.height)
+    lon, lat = _georeference(path, degrees).at(degrees.width / 2, degrees.height / 2)
     if not -180 <= degrees.bounds.left <= degrees.bounds.right <= 180:
         return degrees
     degrees.close()

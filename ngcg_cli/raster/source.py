@@ -21,7 +21,7 @@ from rasterio.vrt import WarpedVRT
 from ngcg_cli.errors import RasterError
 from ngcg_cli.raster import bands, tiles
 from ngcg_cli.raster.crop import write_crop
-from ngcg_cli.raster.footprint import Footprints, Georeference
+from ngcg_cli.raster.footprint import Footprints, Georeference, metres_between
 from ngcg_cli.raster.gdal import FAILURES, settings, telling
 from ngcg_cli.raster.header import Fill, Header, doubts
 from ngcg_cli.raster.opening import crs_beside, open_dataset
@@ -139,6 +139,18 @@ class Raster:
     def footprints(self, windows: Sequence[Window] | NDArray) -> Footprints:
         """Where `windows` lie, in WGS 84; those off the Earth come out as not `placed`."""
         return self._georeference.footprints(windows)
+
+    def metres_from(self, window: Window, lon: float, lat: float) -> float:
+        """How far a window's centre is from a place on the ground; NaN where it is off the Earth.
+
+        Raises:
+            RasterError: the window reaches out of the raster.
+        """
+        self._check(window)
+        centre = self._georeference.at(
+            window.column + window.width / 2, window.row + window.height / 2
+        )
+        return metres_between(*centre, lon, lat)
 
     def empty(self, window: Window) -> bool:
         """Whether the file stores nothing for `window`, told without decoding anything.
