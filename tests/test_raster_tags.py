@@ -59,6 +59,12 @@ def test_undeclared_fill_and_further_pages_are_told(tmp_path):
     with Raster.open(write(tmp_path / "b.tif", data, nodata=0)) as raster:
         raster.read(Window(0, 0, 64, 64))
         assert raster.complaints() == []
+    opaque = np.where(data[:1] == 0, 0, 9000).astype("int16")
+    behind = np.concatenate([data.astype("int16"), opaque])
+    tags = ["red", "green", "blue", "alpha"]
+    with Raster.open(write(tmp_path / "c.tif", behind, colours=tags)) as raster:
+        assert raster.read(Window(0, 0, 64, 64))[1] == 0.75
+        assert raster.complaints() == []
     from PIL import Image
 
     pages = [Image.fromarray(noise(64, 64, seed=n)) for n in range(3)]

@@ -134,7 +134,10 @@ class Job:
             self.report.reason = " ".join(reason.split())
             logger.error("%s: %s", self.path, self.report.reason)
         elif not self.tiles and not self.start:
-            logger.warning("%s: no tile holds enough data to be indexed", self.path)
+            told = (
+                "%s: no tile holds enough data to be indexed; what its nodata value, mask or alpha "
+            )
+            logger.warning(told + "band hides, gdalinfo -stats tells", self.path)
 
 
 @dataclass

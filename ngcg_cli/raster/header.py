@@ -71,7 +71,8 @@ class Fill:
 
     def __init__(self, header: Header) -> None:
         undeclared = all(missing is None for missing in header.nodata)
-        self._asked = undeclared and MaskFlags.all_valid in header.flags and "1" not in header.bits
+        unmasked = header.alpha is None and MaskFlags.all_valid in header.flags
+        self._asked = undeclared and unmasked and "1" not in header.bits
         self._counts: dict[float, int] = {}
         self._looked = 0
 
