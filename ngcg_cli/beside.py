@@ -24,7 +24,7 @@ _PREFIX = ".ngcg-"
 _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as tempfile makes them
 # In a workshop, hidden, too: the name of anything made there is the user's.
 _LOCK = ".ngcg.lock"
-_REPLACED = ".replaced"
+_REPLACED = ".ngcg.replaced"
 
 
 def check_target(path: Path) -> None:

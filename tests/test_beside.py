@@ -151,7 +151,7 @@ def test_links_of_a_stranger_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "received" / ".ngcg-abcdefgh").mkdir(parents=True)
     shop = tmp_path / "received" / ".ngcg-abcdefgh"
     (shop / ".ngcg.lock").touch()
-    for name in (".replaced", "letters"):
+    for name in (".ngcg.replaced", "letters"):
         (shop / name).symlink_to(tmp_path / "home")
     sweep(tmp_path / "received")
     assert os.listdir(tmp_path / "received") == []

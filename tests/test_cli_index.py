@@ -15,6 +15,8 @@ import pytest
 import rasterio
 from samples import SIDE, TILE, Ngcg, write_raster
 
+from ngcg_cli.journeys.files import from_root
+
 
 def test_index_adds_what_is_new_and_what_changed(
     ngcg: Ngcg, tmp_path: Path, fake_backbone: Path
@@ -96,6 +98,8 @@ def test_a_url_of_a_file_and_an_archive_are_known_from_every_folder(
         (f"/vsizip/{tmp_path}/a.zip/c.tif", "indexed"),
         (f"/vsizip/{{{tmp_path}/a.zip}}/d.tif", "indexed"),
     ]
+    for remote in ("/vsizip/{/vsicurl/https://a.org/a.zip}/b.tif", "/vsizip//vsis3/a/b.zip/c.tif"):
+        assert from_root(remote) == remote
     refused = ngcg("index", "a.zip", *how)
     assert f"Name a raster in the archive: /vsizip/{tmp_path}/a.zip/NAME.tif." in refused.err
 

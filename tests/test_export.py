@@ -46,7 +46,7 @@ def _moved(encoder: Encoder) -> Encoder:
     with torch.no_grad():
         for weight in encoder.module.parameters():
             if weight.requires_grad:
-                weight += 0.05 * torch.randn_like(weight)
+                weight.add_(0.05 * torch.randn_like(weight))
     return encoder
 
 

@@ -56,6 +56,10 @@ def test_bands_are_taken_by_what_the_file_calls_them(tmp_path):
         dataset.descriptions = ("Blue", "Green", "Red ", "nir")
     image, _ = read_all(path)
     np.testing.assert_array_equal(image, np.moveaxis(data[[2, 1, 0]], 0, -1))
+    # The fourth band is tagged as opacity, and called a colour: it is that.
+    assert to_rgb.choose_bands(
+        ["red", "green", "blue", "alpha"], ["nir", "red", "green", "blue"]
+    ) == ((2, 3, 4), None)
 
 
 @pytest.mark.parametrize(("photometric", "told"), [("minisblack", 1), ("rgb", 0)])

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -30,9 +31,14 @@ def test_no_index_and_no_place_for_one(tmp_path: Path) -> None:
         TileIndex.create(tmp_path, MODEL)
     with pytest.raises(TileIndexError, match="cannot be made"):
         TileIndex.create(tmp_path / "holiday.txt", MODEL)
-    with pytest.raises(TileIndexError, match="is a file, and an index is a folder") as told:
-        TileIndex.open(tmp_path / "holiday.txt")
-    assert "delete" not in str(told.value)
+    for name in (tmp_path / "holiday.txt", Path(os.devnull)):
+        with pytest.raises(TileIndexError, match="is a file, and an index is a folder") as told:
+            TileIndex.open(name)
+        assert "delete" not in str(told.value)
+    with pytest.raises(TileIndexError, match="no index here"):
+        TileIndex.open(tmp_path / "holiday.txt" / "index")
+    with pytest.raises(TileIndexError, match="a: cannot be read: File name too long"):
+        TileIndex.open(tmp_path / ("a" * 300))
     TileIndex.create(tmp_path / "new", MODEL)
     with pytest.raises(TileIndexError, match="is an index already"):
         TileIndex.create(tmp_path / "new", MODEL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ pystac = pytest.importorskip("pystac")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_signed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signed, "_addresses", {})
     monkeypatch.delenv("NGCG_SERVERS", raising=False)
-    return
 
 
 def test_items_are_indexed_kept_and_pruned(ngcg: Ngcg, tmp_path: Path, fake_backbone: Path) -> None:

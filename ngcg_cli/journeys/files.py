@@ -38,7 +38,7 @@ def from_root(source: str) -> str:
     if is_local(source):
         return os.path.abspath(source)
     archive = archive_of(source)
-    if not archive:
+    if not archive or not is_local(archive):
         return source
     at = source.index(archive, source.index("/", 1))
     return source[:at] + os.path.abspath(archive) + source[at + len(archive) :]

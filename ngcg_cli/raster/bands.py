@@ -40,7 +40,7 @@ def choose_bands(
     alpha = names.index("alpha") + 1 if "alpha" in names and len(names) > 1 else None
     called = called_rgb(interpretation, descriptions)
     if called is not None:
-        return called, alpha
+        return called, None if alpha in called else alpha
     if "palette" in names:
         return (names.index("palette") + 1,), alpha
     plain = [number for number in range(1, len(names) + 1) if number != alpha]

@@ -65,7 +65,7 @@ class KeptOpen:
             raise RasterError(
                 f"has changed since it was indexed: window {list(window)} lies elsewhere now",
                 where=path,
-                hint="Index it again.",
+                hint="Index it again, with --force: the file itself may be the same.",
             )
         return raster
 

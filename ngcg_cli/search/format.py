@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,21 +134,18 @@ class Manifest:
 def _bytes_of(folder: Path) -> bytes:
     """The manifest's bytes; raises as `Manifest.read`."""
     path = folder / MANIFEST
-    if folder.is_file():
-        raise TileIndexError(
-            "is a file, and an index is a folder",
-            where=folder,
-            hint="Make one with `ngcg index SOURCE`, or name another with --index.",
-        )
+    hint = "Make one with `ngcg index SOURCE`, or name another with --index."
+    try:
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise TileIndexError("is a file, and an index is a folder", where=folder, hint=hint)
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise TileIndexError("no index here", where=folder, hint=hint) from None
+    except OSError as error:
+        raise TileIndexError(f"cannot be read: {error.strerror}", where=folder) from error
     try:
         with open_inside(folder, MANIFEST) as file:
             text = file.read(MAX_MANIFEST + 1)
-    except FileNotFoundError:
-        raise TileIndexError(
-            "no index here",
-            where=folder,
-            hint="Make one with `ngcg index SOURCE`, or name another with --index.",
-        ) from None
     except OSError as error:
         raise TileIndexError(f"cannot be read: {error.strerror}", where=path) from error
     except TileIndexError as error:  # a link, a pipe, ...
