@@ -62,7 +62,9 @@ def decode(file: Path | IO[bytes], where: Path) -> np.ndarray:
                 image = Image.alpha_composite(white, image)
             return np.array(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise DataError("not an image that Pillow can read", where=where) from None
+        raise DataError(
+            "not an image that Pillow can read", where=where, hint="Convert it to PNG or JPEG"
+        ) from None
     except Image.DecompressionBombError as error:
         raise DataError(
             f"more pixels than are safe to decode ({error})",

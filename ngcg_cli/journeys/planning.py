@@ -134,10 +134,11 @@ class Job:
             self.report.reason = " ".join(reason.split())
             logger.error("%s: %s", self.path, self.report.reason)
         elif not self.tiles and not self.start:
-            told = (
-                "%s: no tile holds enough data to be indexed; what its nodata value, mask or alpha "
+            logger.warning(
+                "%s: no tile holds enough data to be indexed; gdalinfo -stats tells what its nodata "
+                "value, mask or alpha band hides",
+                self.path,
             )
-            logger.warning(told + "band hides, gdalinfo -stats tells", self.path)
 
 
 @dataclass
