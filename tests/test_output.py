@@ -144,6 +144,12 @@ def test_table_shows_hits_without_reading_markup(monkeypatch: pytest.MonkeyPatch
     assert "\x1b" not in shown
 
 
+@pytest.mark.parametrize("width", ["0", "1", "many"])
+def test_a_width_that_is_none_does_not_matter(monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    assert "10.1234568" in text("table", Answer("a roof", [hit()]))
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

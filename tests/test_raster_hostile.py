@@ -118,6 +118,15 @@ def test_what_gdal_and_libtiff_say_reaches_the_error_alone(tmp_path):
     assert "B\ufffd\ufffdyte" in told.stdout
 
 
+def test_the_data_of_another_proj_do_not_matter(tmp_path):
+    path = write(tmp_path / "a.tif", noise(1, 8, 8), crs="EPSG:2263")
+    elsewhere = dict.fromkeys(("PROJ_DATA", "PROJ_LIB", "GDAL_DATA"), str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, path], env={**os.environ, **elsewhere}, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_windows_beside_an_unreadable_block_are_read(tmp_path):
     path = write(
         tmp_path / "a.tif", noise(3, 256, 256), tiled=True, blockxsize=128, blockysize=128,

@@ -135,8 +135,8 @@ class Job:
             logger.error("%s: %s", self.path, self.report.reason)
         elif not self.tiles and not self.start:
             logger.warning(
-                "%s: no tile holds enough data to be indexed; gdalinfo -stats tells what its nodata "
-                "value, mask or alpha band hides",
+                "%s: no tile holds enough data to be indexed; gdalinfo -stats tells what its "
+                "nodata value, mask or alpha band hides",
                 self.path,
             )
 

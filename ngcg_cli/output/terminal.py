@@ -20,6 +20,8 @@ _logger = logging.getLogger("ngcg_cli")
 
 T = TypeVar("T")
 
+# Columns of a terminal: on fewer nothing can be read; what one has that does not tell.
+_NARROWEST, _USUAL = 20, 80
 # A message of more characters loses its middle.
 _LONGEST = 2000
 
@@ -157,6 +159,8 @@ def console(stderr: bool = False) -> Any:
     console = Console(stderr=stderr, highlight=False, color_system=None if plain else "auto")
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 1000
+    elif console.width < _NARROWEST:  # COLUMNS=0 stands for a width that is not known
+        console.width = _USUAL
     return console
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import rasterio
 import rasterio._env
 import rasterio.env
+from rasterio._env import GDALDataFinder, PROJDataFinder
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -47,6 +48,7 @@ REMOTE_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 # What to do, by a clue in GDAL's words.
 HINTS = {
     "No such file": "Check the path.",
+    "Too many open files": "Allow more, e.g. ulimit -n 1024.",
     "does not exist": "Check the path.",
     "GCP transform": "Give it more ground control points, spread over it: gdal_edit.py -gcp COLUMN "
     "ROW EASTING NORTHING FILE.",
@@ -155,4 +157,21 @@ def _drop_undecodable_messages() -> None:
     sys.excepthook, sys.unraisablehook = excepthook, unraisablehook
 
 
+def _use_own_data() -> None:
+    """Lets the GDAL and PROJ of rasterio's wheel read the data that come with them.
+
+    Another installation (conda, QGIS, PostGIS) may have left a variable that points to its own: a
+    PROJ that finds no database of its version takes most reference systems for local ones.
+    """
+    own = {
+        "PROJ_DATA": PROJDataFinder(),
+        "PROJ_LIB": PROJDataFinder(),
+        "GDAL_DATA": GDALDataFinder(),
+    }
+    for name, finder in own.items():
+        if finder.search_wheel() is not None:
+            os.environ.pop(name, None)
+
+
 _be_quiet()
+_use_own_data()
