@@ -25,6 +25,8 @@ _NAME = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # as tempfile makes the
 # In a workshop, hidden, too: the name of anything made there is the user's.
 _LOCK = ".ngcg.lock"
 _REPLACED = ".ngcg.replaced"
+# Another's sweep may come first, but not time after time.
+_TRIES = 20
 
 
 def check_target(path: Path) -> None:
@@ -142,7 +144,7 @@ def _is_mine(shop: Path) -> bool:
 
 def _open(folder: Path, held: contextlib.ExitStack) -> Path:
     """A new workshop, its lock in `held`."""
-    while True:
+    for _ in range(_TRIES):
         shop = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
         try:
             mine = _lock(shop, held)
@@ -156,6 +158,8 @@ def _open(folder: Path, held: contextlib.ExitStack) -> Path:
         # Another's sweep may have come between the folder and its lock.
         if mine and (shop / _LOCK).exists():
             return shop
+        shutil.rmtree(shop, ignore_errors=True)
+    raise OSError(errno.ENOLCK, "its file system gives no lock", str(folder))
 
 
 def _lock(shop: Path, held: contextlib.ExitStack) -> bool:

@@ -178,6 +178,18 @@ def test_without_locks_files_are_written_and_nothing_is_swept(
     assert sorted(os.listdir(tmp_path)) == ["a.csv", "b.csv"]
 
 
+def test_where_every_lock_seems_taken_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("fcntl.flock", taken)
+    with pytest.raises(NgcgError, match="gives no lock"), beside(tmp_path / "a.csv"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_where_nothing_can_be_made_is_one_line(tmp_path: Path) -> None:
     with (
         pytest.raises(NgcgError, match=r"none/a\.csv: cannot be written: No such file"),
