@@ -159,7 +159,7 @@ def _warped(path: str, dataset: Any) -> WarpedVRT:
             where=path,
             hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
         )
-    flags = set().union(*dataset.mask_flag_enums)
+    flags: set[MaskFlags] = set().union(*dataset.mask_flag_enums)
     # Turned onto the grid it has empty corners, which need a mask; a mask of its own is turned
     # into that. Unless the method is named, GDAL prefers an identity transform that a VRT spells
     # out to the points.
