@@ -177,6 +177,8 @@ def test_internvl_and_float16(
     encoder = build_encoder(internvl_config, tokenizer_dir, pooling=pooling)
     model = save_checkpoint(encoder, tmp_path / "model")
     half = pooling == "mean"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to("elsewhere")
     report = export(str(model), tmp_path / "out", "float16" if half else "float32")
     got = _vectors(open_encoder(tmp_path / "out", "cpu"))
     np.testing.assert_allclose(
@@ -185,6 +187,7 @@ def test_internvl_and_float16(
     assert min(report.text_cosine, report.image_cosine) > 0.9999
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("model", "out")]
     assert sizes[1] < 0.6 * sizes[0] if half else sizes[1] == sizes[0]
+    assert (tmp_path / "out").is_symlink()
 
 
 def test_the_command_also_after_it_was_killed(ngcg: Ngcg, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from index_edits import manifest_of, rewrite
@@ -236,9 +237,12 @@ def test_blocks_of_several_sources_in_one_step(
     index.put(source("a"), row_of_tiles(3), unit(3))
     writes = []
     write = Manifest.write
-    monkeypatch.setattr(
-        Manifest, "write", lambda self, *rest: (writes.append(self), write(self, *rest))
-    )
+
+    def counted(self: Manifest, *rest: Any) -> None:
+        writes.append(self)
+        write(self, *rest)
+
+    monkeypatch.setattr(Manifest, "write", counted)
     index.commit(
         [
             Block(source("a", complete=False, done=2, windows=5), row_of_tiles(2), unit(2)),

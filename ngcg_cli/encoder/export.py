@@ -112,7 +112,7 @@ def export(
     images = [encoder.resized(image) for image in calibration]
     if own:
         return _add(encoder, encoder, out, precision, images)
-    whole = out.absolute()
+    whole = out.resolve()  # where it is a link, what it leads to
     try:
         whole.parent.mkdir(parents=True, exist_ok=True)
         with workshop(whole.parent) as shop:
