@@ -39,6 +39,7 @@ def test_a_resting_tower_sees_pixels_and_does_not_learn() -> None:
     assert any(parameter.grad is not None for parameter in module.parameters())
 
 
+@pytest.mark.slow  # eight seconds: models are copied and loaded
 def test_each_course_goes_on_from_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
