@@ -1,4 +1,4 @@
-"""The third course of `tiny`'s recipe, in which the tower rests, and how the three follow."""
+"""The courses of `tiny`'s recipe: a tower at rest, and how the three follow."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from ngcg_cli.encoder.checkpoint import load_encoder
 def test_a_resting_tower_sees_pixels_and_does_not_learn() -> None:
     encoder = load_encoder("tiny", "cpu", precision="float32")
     third = Recipe().third
-    course = replace(third, loop=replace(third.loop, precision="float32"))
+    course = replace(third, frozen=None, loop=replace(third.loop, precision="float32"))
     vectors = unit(np.ones((2, WIDTH), np.float32))
     module = encoder.module.requires_grad_(True)
-    open_eyes(module.vision, third.frozen)
+    open_eyes(module.vision, course.frozen)
     lesson = Lesson(module, Code([]), vectors, vectors, [(0,), (1,)], course)
     pixels = torch.rand(2, 3, 256, 256)
     seen = lesson.look(pixels)

@@ -2,7 +2,7 @@
 
 Three courses follow each other. In the first the vision tower stays as ImageNet left it and its
 patch tokens are cached; in the second the tower learns, too, and sees each image in a new view at
-each step; in the third the tower rests, and most of what is learned from is sentences.
+each step; in the third nothing but teachers and drawn things teach, sentences above all.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Recipe:
         embedding_norm: of a token's embedding at the start: what Llama's own random ones of this
             width have.
         position: of the channels that tell a token's place: about ten times what is seen in it.
-        spliced: sentences made of two captions (`spliced.py`).
+        spliced: sentences made of captions (`spliced.py`).
     """
 
     seed: int = 0
@@ -135,8 +135,8 @@ class Recipe:
     tile_seed: int = 2_000_000
     counted: int = 6_000
     pasted: int = 5_000
-    mixed: int = 6_000
-    spliced: int = 60_000
+    mixed: int = 12_000
+    spliced: int = 100_000
     pieces: int = 4
     views: int = 6
     other_views: int = 2
@@ -173,12 +173,14 @@ class Recipe:
     third: Course = field(
         default_factory=lambda: Course(
             LoopSettings(
-                steps=420, lr=2e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
-                ema=0.985, precision="bfloat16", log_every=5, save_every=60, validate_every=105,
+                steps=440, lr=2.5e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
+                ema=0.985, precision="bfloat16", log_every=5, save_every=40, validate_every=110,
             ),
-            Sizes(photographs=40, unlabelled=16, tiles=32, pasted=12, lexicon=64, words=448,
-                  bank=20_000, counts=4.0),
+            Sizes(photographs=64, unlabelled=64, tiles=48, pasted=16, lexicon=64, words=448,
+                  bank=20_000, counts=6.0),
             _THIRD,
-            word_shares=(0.28, 0.16, 0.08, 0.32, 0.16),
+            word_shares=(0.28, 0.14, 0.08, 0.36, 0.14),
+            frozen=3,
+            tower_rate=0.15,
         )
     )  # fmt: skip

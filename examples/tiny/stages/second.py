@@ -1,9 +1,9 @@
 """The second course and the third: a trained student goes on, on new views of every image.
 
-In the second its eyes are opened; in the third they rest, and it reads far more. The teachers are a
-panel of the student itself, as it was, and of other trained models, for images; and heads over the
-text teacher that read into the space of these, for words. For captions, and for what is spliced
-from them, both.
+Its eyes are open in both; in the third no true labels teach, and it reads far more. The teachers
+are a panel of the student itself, as it was, and of other trained models, for images; and heads
+over the text teacher that read into the space of these, for words. For captions, and for what is
+spliced from them, both.
 """
 
 from __future__ import annotations

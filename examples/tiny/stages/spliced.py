@@ -1,4 +1,4 @@
-"""Sentences spliced from two captions of one kind of scene, at a word that both have.
+"""Sentences spliced from captions of one kind of scene, at words that two of them have.
 
 Photographs' captions name few of the combinations that could be said. A spliced one may be true of
 no photograph, and its grammar may limp; what a panel of models makes of it is learned all the same.
@@ -13,6 +13,8 @@ import numpy as np
 
 #: Words that a splice must keep of either caption.
 _LEAST = 2
+#: A sentence is made of up to so many splices.
+_TIMES = 3
 
 
 def splice(first: str, second: str, rng: np.random.Generator) -> str | None:
@@ -49,8 +51,9 @@ def spliced(
     made: dict[str, None] = {}
     for _ in range(8 * count):
         group = groups[int(rng.integers(len(groups)))]
-        first, second = (captions[n] for n in rng.choice(group, 2))
-        text = splice(first, second, rng)
+        text: str | None = captions[group[int(rng.integers(len(group)))]]
+        for _ in range(int(rng.integers(1, _TIMES + 1))):
+            text = text and splice(text, captions[group[int(rng.integers(len(group)))]], rng)
         if text and text not in known:
             made[text] = None
         if len(made) == count:
