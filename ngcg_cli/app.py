@@ -121,8 +121,8 @@ def run(args: Sequence[str]) -> int:
 def _refuse_empty(args: Sequence[str]) -> None:
     """An empty word would stand for the folder one is in, or for no filter at all."""
     for before, word in zip(("", *args), args, strict=False):
-        name, _, value = word.partition("=")
-        if not word or (name.startswith("--") and word.endswith("=") and not value):
+        name, equals, value = word.partition("=")
+        if not word or (name.startswith("--") and equals and not value):
             named = name or before
             raise UsageError(
                 f"{named if named.startswith('-') else 'an argument'} is empty",

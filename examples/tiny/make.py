@@ -74,7 +74,7 @@ def main(
         bool, typer.Option("--float32", help="Compute in float32: for a CPU without bfloat16.")
     ] = False,
 ) -> None:
-    """Make `tiny`: OUT/tiny is what ships, with 16-bit weights."""
+    """Make such a model as `tiny`: OUT/tiny, with 16-bit weights."""
     torch.set_num_threads(threads)
     recipe = _recipe(tiles, seed, float32)
     # Before the hours that come first: what is named must be there.

@@ -16,8 +16,6 @@ Mask = NDArray[np.bool_]
 
 PERCENTILES = (2.0, 98.0)
 NEUTRAL = 128
-
-
 COLOURS = ("red", "green", "blue")
 
 

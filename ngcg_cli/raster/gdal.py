@@ -59,7 +59,7 @@ HINTS = {
     "CURL error": "Check the address, and that its server answers.",
     "Range downloading": "Download the whole file, and index that.",
 }
-ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
+_SYSTEMS = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tgz": "/vsitar/", ".tar.gz": "/vsitar/"}
 DAMAGED = "Check the file with gdalinfo -checksum, or fetch it again."
 
 # rasterio lets some of GDAL's own errors (CPLE) through.
@@ -115,7 +115,7 @@ def is_remote(path: str) -> bool:
 
 def _archive_system(path: str) -> str | None:
     """By which of GDAL's file systems the inside of an archive is named."""
-    return next((system for end, system in ARCHIVES.items() if path.lower().endswith(end)), None)
+    return next((system for end, system in _SYSTEMS.items() if path.lower().endswith(end)), None)
 
 
 def _words(error: BaseException) -> str:

@@ -187,7 +187,7 @@ def _georeference(path: str, dataset: Any) -> Georeference:
             hint="Give it one, e.g. gdal_edit.py -a_srs EPSG:32618 -a_ullr WEST NORTH EAST SOUTH "
             "FILE, or put its world file beside it.",
         )
-    crs = dataset.crs or crs_beside(path)
+    crs = crs_of(path, dataset)
     if crs is None:
         raise RasterError(
             "it has a transform but no coordinate reference system",
@@ -198,12 +198,16 @@ def _georeference(path: str, dataset: Any) -> Georeference:
     return Georeference(crs.to_wkt(version="WKT2_2019"), dataset.transform, path)
 
 
-def crs_beside(path: str) -> CRS | None:
-    """That of a `.prj` file beside a raster, which goes with a world file; GDAL reads few of them.
+def crs_of(path: str, dataset: Any) -> CRS | None:
+    """A raster's own CRS, else that of a `.prj` file beside it; None where there is neither.
+
+    Such a file goes with a world file; GDAL reads few of them.
 
     Raises:
-        RasterError: there is one that holds no CRS.
+        RasterError: there is such a file, and it holds no CRS.
     """
+    if dataset.crs is not None:
+        return dataset.crs
     stem, _ = os.path.splitext(path)
     for name in (f"{stem}.prj", f"{stem}.PRJ"):
         if os.path.isfile(name):

@@ -24,7 +24,7 @@ from ngcg_cli.raster.crop import write_crop
 from ngcg_cli.raster.footprint import Footprints, Georeference, metres_between
 from ngcg_cli.raster.gdal import FAILURES, settings, telling
 from ngcg_cli.raster.header import Fill, Header, doubts
-from ngcg_cli.raster.opening import crs_beside, open_dataset
+from ngcg_cli.raster.opening import crs_of, open_dataset
 from ngcg_cli.raster.sampling import lattice
 from ngcg_cli.raster.tiles import TileSize, Window
 
@@ -240,7 +240,7 @@ class Raster:
             telling(self.path, f"window {list(window)} cannot be copied to {target}"),
             self._fresh() as dataset,
         ):
-            write_crop(dataset, window, target, dataset.crs or crs_beside(self.path))
+            write_crop(dataset, window, target, crs_of(self.path, dataset))
 
     def _check(self, window: Window) -> None:
         column, row, width, height = window

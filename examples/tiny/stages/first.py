@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from examples.tiny.keyed import code as sources
-from examples.tiny.keyed import keyed, texts_digest
+from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.recipe import Recipe
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.distil import Lesson
@@ -117,7 +117,7 @@ def _teachers(
     made_of = {
         "heads": recipe.heads,
         "reader": READER,
-        "code": sources("examples/tiny/stages/heads.py"),
+        "code": sources(*stages("heads")),
         "views": [recipe.views, recipe.least, recipe.large],
         "images": train.folder,
         "texts": texts_digest([captions.texts, told.texts, gathered.own]),
