@@ -51,17 +51,21 @@ def test_each_course_goes_on_from_the_one_before(
         studied.append((start, course, run))
         shutil.copytree(bundled, run / "last", dirs_exist_ok=True)
 
-    monkeypatch.setattr(make, "gather", lambda *_: SimpleNamespace(val=None))
+    monkeypatch.setattr(make, "gather", lambda *_: SimpleNamespace(photographs=None, val=None))
     monkeypatch.setattr(make, "_data", lambda _: [])
     monkeypatch.setattr(make.first, "prepare", lambda *_: None)
     monkeypatch.setattr(make.second, "prepare", lambda _, start, *rest: start)
     monkeypatch.setattr(make, "_study", study)
+    balanced: list[Path] = []
+    monkeypatch.setattr(make, "balance", lambda encoder, _: balanced.append(encoder.folder))
+    monkeypatch.setattr(make, "validate", lambda encoder, _: {})
 
     def go(start: str | None = None, *, words: bool = False) -> list[Path]:
         studied.clear()
         make.main(tmp_path, tmp_path, start, [], 60, words, seed=3)
         assert load_encoder(str(tmp_path / "tiny"), "cpu").dim == WIDTH
         shutil.rmtree(tmp_path / "tiny")
+        assert balanced.pop() == studied[-1][2] / "last"
         return [run for _, _, run in studied]
 
     first, second, third = go()

@@ -23,6 +23,7 @@ from examples.tiny.keyed import code, keyed, texts_digest
 from examples.tiny.recipe import Course, Recipe
 from examples.tiny.script import script
 from examples.tiny.stages import first, second
+from examples.tiny.stages.balanced import balance
 from examples.tiny.stages.corpus import Part
 from examples.tiny.stages.distil import step
 from examples.tiny.stages.first import Prepared
@@ -110,8 +111,9 @@ def main(
         )
         start = str(run / "last")
     # The last weights, not the best on val: val is measured, never chosen by.
-    figures = json.loads((run / "last/ngcg.json").read_text())["metrics"]
     final = load_encoder(str(run / "last"), "cpu", precision="float32")
+    balance(final, gathered.photographs)
+    figures = validate(final, gathered.val)
     final.name, final.origin = "tiny", None  # it is no one's further training: it has no base
     save_checkpoint(final, out / "tiny", {"metrics": figures}, dtype=torch.float16)
     typer.echo(json.dumps(figures))

@@ -19,6 +19,7 @@ import typer
 from examples.tiny.keyed import contents
 from examples.tiny.make import validate
 from examples.tiny.script import script
+from examples.tiny.stages.balanced import balance, bare
 from examples.tiny.stages.gathered import unpacked
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
@@ -28,10 +29,15 @@ from ngcg_cli.errors import UsageError
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for the result.")],
     models: Annotated[list[Path], typer.Argument(help="Two models or more of one architecture.")],
-    data: Annotated[Path, typer.Option(help="Folder with rsicd150/val.tar, to measure on.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with rsicd150/train.tar and val.tar, to balance by and to measure on."
+        ),
+    ],
     threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 2,
 ) -> None:
-    """Average the weights of MODELS; OUT is what ships, with 16-bit weights.
+    """Average the weights of MODELS, and balance; OUT is what ships, with 16-bit weights.
 
     The photographs of DATA are unpacked beside OUT.
     """
@@ -42,8 +48,10 @@ def main(
     if len(models) < 2:
         raise UsageError("a mean takes two models or more")
     torch.set_num_threads(threads)
-    made = mean([load_encoder(model, "cpu", precision="float32") for model in models])
+    made = mean([bare(load_encoder(model, "cpu", precision="float32")) for model in models])
     val, _ = unpacked(data / "rsicd150/val.tar", out.parent)
+    train, _ = unpacked(data / "rsicd150/train.tar", out.parent)
+    balance(made, train)
     figures = validate(made, val)
     made.name, made.origin = "tiny", None  # it is no one's further training: it has no base
     save_checkpoint(made, out, {"metrics": figures}, dtype=torch.float16)

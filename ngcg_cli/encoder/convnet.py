@@ -27,6 +27,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from ngcg_cli.encoder.balance import Balance
+
 #: Images that go through the convolutions together on a CPU: their activations stay in its cache,
 #: which is worth a factor of up to two against a batch of 16.
 CHUNK = 4
@@ -219,7 +221,10 @@ class ConvTower(PreTrainedModel):
 
 
 class ConvInternVLConfig(InternVLConfig):
-    """InternVL's config around the tower: InternVL's own knows no other tower than its ViT."""
+    """InternVL's config around the tower: InternVL's own knows no other tower than its ViT.
+
+    `balance`, where it is not None, holds what `Balance` takes beside `dim`.
+    """
 
     model_type = "internvl_conv"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
@@ -229,9 +234,20 @@ class ConvInternVLConfig(InternVLConfig):
 
 
 class ConvInternVLModel(InternVLModel):
-    """InternVL's base model with the tower in place of its ViT; nothing else differs."""
+    """InternVL's base model with the tower in place of its ViT, and a balance of its vectors."""
 
     config_class = ConvInternVLConfig
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.balance: Balance | None = None
+        if balance := getattr(config, "balance", None):
+            self.balance = Balance(config.text_config.hidden_size, **balance)
+
+    def set_balance(self, balance: Balance | None) -> None:
+        """Put on, or take off, what balances the vectors; the config says so, too."""
+        self.balance = balance
+        self.config.balance = None if balance is None else balance.settings()
 
 
 for _config, _model in ((ConvTowerConfig, ConvTower), (ConvInternVLConfig, ConvInternVLModel)):

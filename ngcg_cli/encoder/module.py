@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ngcg_cli.choices import Pooling as Pooling
 from ngcg_cli.encoder.backbones import LORA_TARGETS
+from ngcg_cli.encoder.balance import Balance
 from ngcg_cli.encoder.stamp import POOLINGS
 from ngcg_cli.errors import ModelError
 
@@ -135,6 +136,11 @@ class EncoderModule(nn.Module):
         return getattr(self.base, self._parts.language)
 
     @property
+    def balance(self) -> Balance | None:
+        """What takes hubs off the vectors, in a model that has it."""
+        return getattr(self.base, "balance", None)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The precision in which the base model's weights are held."""
         dtype: torch.dtype = self.language.get_input_embeddings().weight.dtype
@@ -157,7 +163,8 @@ class EncoderModule(nn.Module):
 
     def embed_ordered_texts(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """The same of rows whose real tokens stand in front already; `mask` is boolean."""
-        return self._finish(self.language.get_input_embeddings()(input_ids), mask)
+        vectors = self._finish(self.language.get_input_embeddings()(input_ids), mask)
+        return vectors if self.balance is None else self.balance.of_sentences(vectors)
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) prepared pixels to (B, dim) unit vectors, float32."""
@@ -192,7 +199,9 @@ class EncoderModule(nn.Module):
             for ids in (self._prefix, self._suffix)
         )
         hidden = torch.cat([prefix, image, suffix], dim=1)
-        return self._finish(hidden, hidden.new_ones(hidden.shape[:2], dtype=torch.bool))
+        mask = hidden.new_ones(hidden.shape[:2], dtype=torch.bool)
+        vectors = self._finish(hidden, mask)
+        return vectors if self.balance is None else self.balance.of_images(vectors)
 
     def _finish(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """Embedded tokens (B, L, dim), real ones in front, through the language model, pooled."""

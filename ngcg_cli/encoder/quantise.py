@@ -54,12 +54,24 @@ def quantise(model: onnx_ir.Model, images: Sequence[np.ndarray] | None = None) -
             plain,
             done,
             op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=_of_unit_vectors(proto),
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
             use_external_data_format=True,
         )
         return onnx_ir.from_proto(onnx.load(done))
+
+
+def _of_unit_vectors(proto: onnx.ModelProto) -> list[str]:
+    """Names of the products after pooling (`Balance`): little to compute, and ranks hang on it."""
+    later: set[str] = set()
+    names = []
+    for node in proto.graph.node:  # in the order in which they are computed
+        if node.op_type == "ReduceL2" or not later.isdisjoint(node.input):
+            later.update(node.output)
+            names += [node.name] if node.op_type == "MatMul" else []
+    return names
 
 
 def _quantise_convolutions(

@@ -45,6 +45,7 @@ class Gathered:
 
     Attributes:
         train: photographs with captions; `own` has the numbers of each one's among `captions`.
+        photographs: the same, with RSICD's captions alone.
         val: photographs to measure on.
         others: photographs without captions; `roads`: pieces of larger ones.
         tiles: drawn ones, with `facts` of each.
@@ -54,6 +55,7 @@ class Gathered:
     """
 
     train: Images
+    photographs: Part
     val: Part
     others: Images
     roads: Images
@@ -116,6 +118,7 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
     lexical = _lexicon(out / "sources", train.scenes)
     return Gathered(
         Images(train.images, folder),
+        train,
         val,
         Images(unlabelled(rsscn7, others), others),
         Images(pieces(large, roads, recipe.pieces), roads),

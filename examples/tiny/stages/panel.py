@@ -2,7 +2,7 @@
 
 Models err each in their own way, so their mean ranks better than any of them; and what one of them
 knows by heart of a photograph, another says differently. They speak in the space of the first,
-which is the student itself as it was.
+which is the student itself as it was. Balanced models speak without their balance.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from examples.tiny.keyed import kept, keyed, texts_digest
+from examples.tiny.stages.balanced import bare
 from examples.tiny.stages.gathered import Images
 from examples.tiny.stages.heads import WIDTH
 from ngcg_cli.encoder.convnet import ConvTower
@@ -43,7 +44,7 @@ class Panel:
                 raise UsageError(
                     f"{model.name}: is no model like tiny, with its tower and {WIDTH} dimensions"
                 )
-        self.models = models
+        self.models = [bare(model) for model in models]
         self._turn = np.eye(WIDTH, dtype=np.float32)
 
     @property

@@ -18,6 +18,7 @@ from examples.tiny.keyed import code as sources
 from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.measures.paraphrases import held_out
 from examples.tiny.recipe import Course, Recipe
+from examples.tiny.stages.balanced import bare
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.contrasts import said
 from examples.tiny.stages.distil import Lesson
@@ -53,7 +54,7 @@ def prepare(
 
     It, and what its lesson keeps, are on `device`. `beside`: the panel's other models.
     """
-    encoder = load_encoder(start, device, precision="float32")
+    encoder = bare(load_encoder(start, device, precision="float32"))
     panel = Panel([load_encoder(name, device, precision=course.loop.precision)
                    for name in (start, *beside)])  # fmt: skip
     train, captions, told = gathered.train, gathered.captions, gathered.told

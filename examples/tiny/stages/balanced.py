@@ -1,0 +1,81 @@
+"""The last stage: the trained student's vectors are balanced (`ngcg_cli/encoder/balance.py`).
+
+What its vectors of the training photographs, and of their captions and the vocabulary, lie around
+becomes the banks. Nothing is trained, and nothing but two directions of its vectors changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+
+from examples.tiny.stages.corpus import Part
+from examples.tiny.stages.vocabulary import phrased, things
+from ngcg_cli.encoder.balance import Balance
+from ngcg_cli.encoder.convnet import ConvInternVLModel
+from ngcg_cli.encoder.encoder import Encoder
+
+#: Clusters of each side, and how much of the nearness is taken off.
+POINTS, SHARE = 256, 0.75
+
+
+def bare(encoder: Encoder) -> Encoder:
+    """The same encoder, without a balance: only such vectors are learned, and learned from."""
+    assert isinstance(encoder.module.base, ConvInternVLModel)
+    encoder.module.base.set_balance(None)
+    return encoder
+
+
+def balance(encoder: Encoder, train: Part) -> None:
+    """Balance the encoder's vectors, by the training photographs and what is said of them."""
+    base = bare(encoder).module.base
+    assert isinstance(base, ConvInternVLModel)
+    photographs = encoder.encode_images(list(train.images))
+    base.set_balance(fitted(photographs, encoder.encode_texts(said(train), 256)))
+
+
+def said(train: Part) -> list[str]:
+    """The photographs' different captions, and the vocabulary's phrases."""
+    captions = {" ".join(text.split()) for own in train.captions for text in own}
+    names = {text for thing in things() for name in thing.names for text in phrased(name)}
+    return sorted(captions) + sorted(names)
+
+
+def fitted(photographs: np.ndarray, sentences: np.ndarray, share: float = SHARE) -> Balance:
+    """The balance of such vectors.
+
+    Args:
+        photographs: (N, D) unit vectors.
+        sentences: (M, D) likewise.
+        share: of the nearness that is taken off.
+    """
+    out = Balance(photographs.shape[1], POINTS, share=share)
+    for name, vectors in (("image", photographs), ("sentence", sentences)):
+        points, shares = _clusters(vectors, POINTS)
+        getattr(out, f"{name}s").copy_(torch.from_numpy(points))
+        getattr(out, f"{name}_shares").copy_(torch.from_numpy(shares))
+    out.axes.copy_(torch.from_numpy(spare([photographs, sentences])))
+    for side, vectors in enumerate((photographs, sentences)):
+        near = out.nearness(torch.from_numpy(vectors), of_images=side == 0)
+        out.usual[side] = near.mean()
+    return out
+
+
+def spare(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """(2, D) the two directions in which these vectors, (N, D) each, hold least."""
+    squares = sum(each.T.astype(np.float64) @ each for each in vectors)
+    _, directions = np.linalg.eigh(squares)
+    out: np.ndarray = directions[:, :2].T.astype(np.float32)
+    return out
+
+
+def _clusters(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count, D) unit vectors that the others lie around, and the logarithm of each one's share."""
+    found = KMeans(count, n_init=1, random_state=0).fit(vectors)
+    centres = found.cluster_centers_
+    shares = np.bincount(found.labels_, minlength=count) / len(vectors)
+    centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
+    return centres.astype(np.float32), np.log(shares).astype(np.float32)

@@ -1,0 +1,89 @@
+"""Vectors without hubs: what lies near to everything is not found for every question.
+
+In a space of many dimensions some images come up for nearly any sentence, and some sentences for
+nearly any image. Querybank normalisation (arXiv 2112.12777) measures on a bank how near each one
+lies to all of the other side, and takes that off its scores. Here both sides are corrected, and the
+correction is part of the vectors: a score less a number of each side is an inner product still, if
+two directions in which the vectors hardly differ are given up for the two numbers. So an index, a
+graph or a script needs to know nothing of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Balance(nn.Module):
+    """Takes off an image's vector, or a sentence's, how near it lies to a bank of the other side.
+
+    The banks are clusters: `points` unit vectors, and the logarithm of each one's share. All of it
+    is kept with the weights, but nothing of it is trained.
+
+    Args:
+        dim: of the vectors.
+        points: in each bank.
+        share: of the nearness that is taken off.
+        heat: of the soft maximum that tells how near: the smaller, the more the nearest decide.
+        size: of what the two directions hold in each vector, which is of length one.
+    """
+
+    images: Tensor
+    image_shares: Tensor
+    sentences: Tensor
+    sentence_shares: Tensor
+    usual: Tensor
+    axes: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        points: int,
+        share: float = 0.75,
+        heat: float = 0.06,
+        size: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.share, self.heat, self.size = share, heat, size
+        for name, shape in (
+            ("images", (points, dim)),
+            ("image_shares", (points,)),
+            ("sentences", (points, dim)),
+            ("sentence_shares", (points,)),
+            ("usual", (2,)),  # how near images lie on average, and sentences
+            ("axes", (2, dim)),  # where it is held what is taken off images, and off sentences
+        ):
+            self.register_buffer(name, torch.zeros(shape))
+
+    def settings(self) -> dict[str, float]:
+        """What it was made with, but for `dim`."""
+        return {
+            "points": len(self.images),
+            "share": self.share,
+            "heat": self.heat,
+            "size": self.size,
+        }
+
+    def of_images(self, vectors: Tensor) -> Tensor:
+        """Unit vectors (B, dim) of images, balanced; float32, of length one again."""
+        return self._balanced(vectors, self.nearness(vectors, of_images=True), 0)
+
+    def of_sentences(self, vectors: Tensor) -> Tensor:
+        """The same of sentences."""
+        return self._balanced(vectors, self.nearness(vectors, of_images=False), 1)
+
+    def nearness(self, vectors: Tensor, *, of_images: bool) -> Tensor:
+        """(B,) the soft maximum of each one's cosines (B, dim) with all of the other side."""
+        bank, shares = self.images, self.image_shares
+        if of_images:
+            bank, shares = self.sentences, self.sentence_shares
+        near = vectors @ bank.float().T / self.heat + shares.float()
+        return torch.logsumexp(near, 1) * self.heat
+
+    def _balanced(self, vectors: Tensor, nearness: Tensor, side: int) -> Tensor:
+        off = self.share * (nearness - self.usual[side].float())
+        held = [-off / self.size, torch.full_like(off, self.size)]
+        axes = self.axes.float()
+        change = torch.stack(held if side == 0 else held[::-1], 1) - vectors @ axes.T
+        return functional.normalize(vectors + change @ axes, dim=-1)
