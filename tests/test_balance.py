@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import AutoModel
 
 from ngcg_cli.encoder.balance import Balance
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
@@ -104,6 +105,12 @@ def test_a_balance_is_kept_with_the_weights(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, through(torch.from_numpy(given)).numpy(), atol=1e-5)
         assert np.abs(found - given).max() > 0.01
     assert not any("balance" in name for name, _ in again.module.named_parameters())
+    # transformers' own call of the whole model says the same.
+    plain = AutoModel.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    ids, _ = again.tokens(texts[:1])
+    with torch.inference_mode():
+        hidden = plain(input_ids=ids).last_hidden_state[0, -1]
+    np.testing.assert_allclose(again.encode_texts(texts[:1])[0], hidden, atol=1e-5)
 
 
 @pytest.mark.parametrize("said", [{"points": 6, "share": 0.5}, {"clusters": 5}, 7])

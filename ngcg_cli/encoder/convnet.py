@@ -244,6 +244,17 @@ class ConvInternVLModel(InternVLModel):
         if balance := getattr(config, "balance", None):
             self.balance = Balance(config.text_config.hidden_size, **balance)
 
+    def forward(
+        self, input_ids: Any = None, pixel_values: Any = None, *args: Any, **others: Any
+    ) -> Any:
+        """As InternVL's, whose hidden states then are of length one, and balanced."""
+        found = super().forward(input_ids, pixel_values, *args, **others)
+        if self.balance is not None:
+            hidden = functional.normalize(found.last_hidden_state.float(), dim=-1)
+            side = self.balance.of_sentences if pixel_values is None else self.balance.of_images
+            found.last_hidden_state = side(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+        return found
+
     def set_balance(self, balance: Balance | None) -> None:
         """Put on, or take off, what balances the vectors; the config says so, too."""
         self.balance = balance

@@ -137,8 +137,8 @@ class EncoderModule(nn.Module):
 
     @property
     def balance(self) -> Balance | None:
-        """What takes hubs off the vectors, in a model that has it."""
-        return getattr(self.base, "balance", None)
+        """What takes hubs off the vectors, in a model that has it; it was fitted at [EOS]."""
+        return getattr(self.base, "balance", None) if self.pooling == "eos" else None
 
     @property
     def dtype(self) -> torch.dtype:
