@@ -19,7 +19,7 @@ from ngcg_cli.encoder.convnet import ConvInternVLModel
 from ngcg_cli.encoder.encoder import Encoder
 
 #: Clusters of each side, and how much of the nearness is taken off.
-POINTS, SHARE = 256, 0.75
+POINTS, SHARE = 1024, 0.75
 
 
 def bare(encoder: Encoder) -> Encoder:
