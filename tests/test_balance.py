@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,8 @@ def _vectors(count: int, seed: int) -> Tensor:
 
 def _balance(images: Tensor, sentences: Tensor, share: float = 0.5) -> Balance:
     """Every vector is a cluster of its own."""
-    out = Balance(WIDE, len(images), share=share, heat=0.1, size=0.2)
+    out = Balance(WIDE, len(images))
+    out.measures.copy_(torch.tensor([share, 0.1, 0.2]))
     out.images.copy_(images)
     out.sentences.copy_(sentences)
     for shares in (out.image_shares, out.sentence_shares):
@@ -52,7 +55,7 @@ def test_scores_are_cosines_less_what_each_side_is_near_to() -> None:
     made = _balance(images, sentences)
     found = made.of_sentences(asked) @ made.of_images(shown).T
     off = [
-        made.share * (made.nearness(vectors, of_images=side == 0) - made.usual[side])
+        made.measures[0] * (made.nearness(vectors, of_images=side == 0) - made.usual[side])
         for side, vectors in enumerate((shown, asked))
     ]
     # All vectors are of length one again.
@@ -79,7 +82,8 @@ def test_a_hub_is_found_for_fewer() -> None:
 
 def _balanced_tiny() -> tuple[Encoder, Balance]:
     encoder = load_encoder("tiny", "cpu", precision="float32")
-    made = Balance(256, 5, share=0.5)
+    made = Balance(256, 5)
+    made.measures.copy_(torch.tensor([0.5, 0.06, 0.2]))
     for seed, name in enumerate(("images", "sentences", "axes")):
         held = getattr(made, name)
         drawn = torch.randn(held.shape, generator=torch.Generator().manual_seed(seed))
@@ -111,14 +115,36 @@ def test_a_balance_is_kept_with_the_weights(tmp_path: Path) -> None:
     with torch.inference_mode():
         hidden = plain(input_ids=ids).last_hidden_state[0, -1]
     np.testing.assert_allclose(again.encode_texts(texts[:1])[0], hidden, atol=1e-5)
+    with torch.inference_mode():
+        pixels = again.pixels(images[:1])
+        prompt = torch.tensor([[*again.module._prefix, *[4] * 16, *again.module._suffix]])
+        hidden = plain(prompt, pixels, return_dict=False)[0][0, -1]
+    np.testing.assert_allclose(again.encode_images(images[:1])[0], hidden, atol=1e-5)
 
 
-@pytest.mark.parametrize("said", [{"points": 6, "share": 0.5}, {"clusters": 5}, 7])
+def test_the_share_is_part_of_what_a_model_is(tmp_path: Path) -> None:
+    encoder, made = _balanced_tiny()
+    prints = set()
+    for share in (0.5, 0.6):
+        made.measures[0] = share
+        save_checkpoint(encoder, tmp_path / "model")
+        prints.add(load_encoder(str(tmp_path / "model"), "cpu").fingerprint)
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize("pooling", ["mean", "query"])
+def test_pooled_otherwise_a_model_has_no_balance(tmp_path: Path, pooling: Any) -> None:
+    save_checkpoint(_balanced_tiny()[0], tmp_path / "model")
+    encoder = load_encoder(tmp_path / "model", "cpu", pooling=pooling, precision="float32")
+    save_checkpoint(encoder, tmp_path / pooling)
+    assert load_encoder(tmp_path / pooling, "cpu").module.balance is None
+    assert json.loads((tmp_path / pooling / "config.json").read_text())["balance_points"] is None
+
+
+@pytest.mark.parametrize("said", [6, 0, -1, True, 5_000_000, 5.0, "5", {"points": 5}])
 def test_a_balance_that_does_not_fit_its_weights_is_refused(tmp_path: Path, said: object) -> None:
-    import json
-
     save_checkpoint(_balanced_tiny()[0], tmp_path / "model")
     config = tmp_path / "model/config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"balance": said}))
-    with pytest.raises(ModelError, match="model"):
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"balance_points": said}))
+    with pytest.raises(ModelError, match="balance"):
         load_encoder(str(tmp_path / "model"), "cpu")

@@ -27,7 +27,7 @@ def test_the_banks_are_what_the_vectors_lie_around(monkeypatch: pytest.MonkeyPat
     near[:, -2:] = 0
     photographs = unit(centres[[0] * 50 + [1] * 30 + [2] * 20] + near)
     made = balanced.fitted(photographs, sentences, 0.6)
-    assert made.settings() == {"points": 3, "share": 0.6, "heat": 0.06, "size": 0.2}
+    np.testing.assert_allclose(made.measures, [0.6, 0.06, 0.2])
     order = (torch.from_numpy(centres) @ made.images.T).argmax(1)
     torch.testing.assert_close(made.images[order], torch.from_numpy(centres), atol=0.01, rtol=0)
     np.testing.assert_allclose(made.image_shares[order].exp(), [0.5, 0.3, 0.2], atol=1e-6)
@@ -36,6 +36,15 @@ def test_the_banks_are_what_the_vectors_lie_around(monkeypatch: pytest.MonkeyPat
     for of_images, vectors in ((True, photographs), (False, sentences)):
         nearness = made.nearness(torch.from_numpy(vectors), of_images=of_images)
         assert abs(nearness.mean() - made.usual[0 if of_images else 1]) < 1e-6
+
+
+def test_fewer_vectors_than_clusters_are_each_one() -> None:
+    photographs, sentences = _vectors(6, 0), _vectors(9, 1)
+    made = balanced.fitted(np.repeat(photographs, 3, 0), sentences)
+    assert len(made.images) == len(made.sentences) == 6
+    near = torch.from_numpy(photographs) @ made.images.T
+    torch.testing.assert_close(near.max(1).values, torch.ones(6))
+    assert torch.isfinite(made.sentence_shares).all()
 
 
 @pytest.mark.slow  # encodes the vocabulary

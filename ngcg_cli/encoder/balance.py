@@ -14,20 +14,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+#: Clusters that a model may have of each side.
+MOST_POINTS = 1 << 14
+
 
 class Balance(nn.Module):
     """Takes off an image's vector, or a sentence's, how near it lies to a bank of the other side.
 
     The banks are clusters: `points` unit vectors, and the logarithm of each one's share. All of it
-    is kept with the weights, but nothing of it is trained.
+    is kept with the weights, but nothing of it is trained. `measures` holds the share of the
+    nearness that is taken off; the heat of the soft maximum that tells how near (the smaller, the
+    more the nearest decide); and what the two directions hold of each vector's length of one.
 
     Args:
         dim: of the vectors.
         points: in each bank.
-        share: of the nearness that is taken off.
-        heat: of the soft maximum that tells how near: the smaller, the more the nearest decide.
-        size: of what the two directions hold in each vector, which is of length one.
+
+    Raises:
+        ValueError: no such number of points.
     """
+
+    measures: Tensor
 
     images: Tensor
     image_shares: Tensor
@@ -36,17 +43,12 @@ class Balance(nn.Module):
     usual: Tensor
     axes: Tensor
 
-    def __init__(
-        self,
-        dim: int,
-        points: int,
-        share: float = 0.75,
-        heat: float = 0.06,
-        size: float = 0.2,
-    ) -> None:
+    def __init__(self, dim: int, points: int) -> None:
         super().__init__()
-        self.share, self.heat, self.size = share, heat, size
+        if type(points) is not int or not 0 < points <= MOST_POINTS:
+            raise ValueError(f"a balance of {points!r} points")
         for name, shape in (
+            ("measures", (3,)),
             ("images", (points, dim)),
             ("image_shares", (points,)),
             ("sentences", (points, dim)),
@@ -55,15 +57,6 @@ class Balance(nn.Module):
             ("axes", (2, dim)),  # where it is held what is taken off images, and off sentences
         ):
             self.register_buffer(name, torch.zeros(shape))
-
-    def settings(self) -> dict[str, float]:
-        """What it was made with, but for `dim`."""
-        return {
-            "points": len(self.images),
-            "share": self.share,
-            "heat": self.heat,
-            "size": self.size,
-        }
 
     def of_images(self, vectors: Tensor) -> Tensor:
         """Unit vectors (B, dim) of images, balanced; float32, of length one again."""
@@ -78,12 +71,14 @@ class Balance(nn.Module):
         bank, shares = self.images, self.image_shares
         if of_images:
             bank, shares = self.sentences, self.sentence_shares
-        near = vectors @ bank.float().T / self.heat + shares.float()
-        return torch.logsumexp(near, 1) * self.heat
+        heat = self.measures[1].float()
+        near = vectors @ bank.float().T / heat + shares.float()
+        return torch.logsumexp(near, 1) * heat
 
     def _balanced(self, vectors: Tensor, nearness: Tensor, side: int) -> Tensor:
-        off = self.share * (nearness - self.usual[side].float())
-        held = [-off / self.size, torch.full_like(off, self.size)]
+        share, _, size = self.measures.float()
+        off = share * (nearness - self.usual[side].float())
+        held = [-off / size, size.expand_as(off)]
         axes = self.axes.float()
         change = torch.stack(held if side == 0 else held[::-1], 1) - vectors @ axes.T
         return functional.normalize(vectors + change @ axes, dim=-1)

@@ -223,7 +223,7 @@ class ConvTower(PreTrainedModel):
 class ConvInternVLConfig(InternVLConfig):
     """InternVL's config around the tower: InternVL's own knows no other tower than its ViT.
 
-    `balance`, where it is not None, holds what `Balance` takes beside `dim`.
+    `balance_points`, where it is not None, is how many clusters a side its `Balance` has.
     """
 
     model_type = "internvl_conv"
@@ -241,24 +241,29 @@ class ConvInternVLModel(InternVLModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.balance: Balance | None = None
-        if balance := getattr(config, "balance", None):
-            self.balance = Balance(config.text_config.hidden_size, **balance)
+        points = getattr(config, "balance_points", None)
+        if points is not None:
+            self.balance = Balance(config.text_config.hidden_size, points)
 
     def forward(
         self, input_ids: Any = None, pixel_values: Any = None, *args: Any, **others: Any
     ) -> Any:
         """As InternVL's, whose hidden states then are of length one, and balanced."""
         found = super().forward(input_ids, pixel_values, *args, **others)
-        if self.balance is not None:
-            hidden = functional.normalize(found.last_hidden_state.float(), dim=-1)
-            side = self.balance.of_sentences if pixel_values is None else self.balance.of_images
-            found.last_hidden_state = side(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+        if self.balance is None:
+            return found
+        hidden = functional.normalize(found[0].float(), dim=-1)
+        side = self.balance.of_sentences if pixel_values is None else self.balance.of_images
+        hidden = side(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+        if isinstance(found, tuple):
+            return hidden, *found[1:]
+        found.last_hidden_state = hidden
         return found
 
     def set_balance(self, balance: Balance | None) -> None:
         """Put on, or take off, what balances the vectors; the config says so, too."""
         self.balance = balance
-        self.config.balance = None if balance is None else balance.settings()
+        self.config.balance_points = None if balance is None else len(balance.images)
 
 
 for _config, _model in ((ConvTowerConfig, ConvTower), (ConvInternVLConfig, ConvInternVLModel)):

@@ -110,6 +110,9 @@ class EncoderModule(nn.Module):
         self.dim = int(config.get_text_config().hidden_size)
         self._parts = _PARTS[config.model_type]
         self.adapter: Any = None
+        if pooling != "eos" and self.balance is not None:
+            set_balance: Any = base.set_balance  # it was fitted to vectors at [EOS]
+            set_balance(None)
         self.query_pooling = QueryPooling(self.dim) if pooling == "query" else None
         self.register_buffer("_prefix", torch.tensor(image_prefix), persistent=False)
         self.register_buffer("_suffix", torch.tensor(image_suffix), persistent=False)
@@ -137,8 +140,8 @@ class EncoderModule(nn.Module):
 
     @property
     def balance(self) -> Balance | None:
-        """What takes hubs off the vectors, in a model that has it; it was fitted at [EOS]."""
-        return getattr(self.base, "balance", None) if self.pooling == "eos" else None
+        """What takes hubs off the vectors, in a model that has it."""
+        return getattr(self.base, "balance", None)
 
     @property
     def dtype(self) -> torch.dtype:

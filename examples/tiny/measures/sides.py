@@ -4,7 +4,7 @@
 
 Val is ranked with the first model's photographs or those of all models as one (`panel.py`), and
 likewise with its sentences or theirs. OUT keeps what each model says. The panel's turn is found on
-val itself, which flatters it a little.
+val itself, which flatters it a little. All models speak without their balance (`balanced.py`).
 """
 
 from __future__ import annotations

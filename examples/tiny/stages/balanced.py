@@ -18,8 +18,11 @@ from ngcg_cli.encoder.balance import Balance
 from ngcg_cli.encoder.convnet import ConvInternVLModel
 from ngcg_cli.encoder.encoder import Encoder
 
-#: Clusters of each side, and how much of the nearness is taken off.
-POINTS, SHARE = 1024, 0.75
+#: Clusters of each side.
+POINTS = 1024
+#: How much of the nearness is taken off; the heat of the soft maximum that tells how near; what the
+#: two directions that are given up hold in vectors of length one.
+SHARE, HEAT, SIZE = 0.75, 0.06, 0.2
 
 
 def bare(encoder: Encoder) -> Encoder:
@@ -52,10 +55,12 @@ def fitted(photographs: np.ndarray, sentences: np.ndarray, share: float = SHARE)
         sentences: (M, D) likewise.
         share: of the nearness that is taken off.
     """
-    out = Balance(photographs.shape[1], POINTS, share=share)
+    points = min(POINTS, *(len(np.unique(each, axis=0)) for each in (photographs, sentences)))
+    out = Balance(photographs.shape[1], points)
+    out.measures.copy_(torch.tensor([share, HEAT, SIZE]))
     for name, vectors in (("image", photographs), ("sentence", sentences)):
-        points, shares = _clusters(vectors, POINTS)
-        getattr(out, f"{name}s").copy_(torch.from_numpy(points))
+        centres, shares = _clusters(vectors, points)
+        getattr(out, f"{name}s").copy_(torch.from_numpy(centres))
         getattr(out, f"{name}_shares").copy_(torch.from_numpy(shares))
     out.axes.copy_(torch.from_numpy(spare([photographs, sentences])))
     for side, vectors in enumerate((photographs, sentences)):
