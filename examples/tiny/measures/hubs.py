@@ -28,7 +28,7 @@ from examples.tiny.stages.gathered import Images, unpacked
 from examples.tiny.stages.panel import Panel
 from ngcg_cli.encoder.checkpoint import load_encoder
 
-SHARES = (0.5, 0.75, 1.0)
+SHARES = (0.35, 0.7, 1.0)
 _FIRST = 10
 
 
