@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -398,23 +396,3 @@ def test_equal_captions_are_embedded_once_and_tie(encoder, monkeypatch):
     assert np.array_equal(vectors[0], vectors[2])
     assert np.array_equal(vectors[0], vectors[3])
     assert not np.array_equal(vectors[0], vectors[1])
-
-
-def test_an_int8_export_made_anew_has_vectors_of_its_own(tmp_path: Path) -> None:
-    cache = embed.EmbeddingCache(tmp_path)
-
-    def embedded(graph: str, vector: list[float]) -> list[float]:
-        files = {"text": ("text.int8.onnx", graph)}
-        encoder: Any = SimpleNamespace(
-            fingerprint="same weights",
-            precision="int8",
-            dim=2,
-            engine=SimpleNamespace(graphs=SimpleNamespace(files=files)),
-            encode_texts=lambda texts: np.tile(np.float32(vector), (len(texts), 1)),
-        )
-        (found,) = embed.embed_captions(encoder, ["a lake"], cache, lambda _: None)
-        return found.tolist()
-
-    assert embedded("one", [1, 0]) == [1, 0]
-    assert embedded("one", [0, 1]) == [1, 0], "from the cache"
-    assert embedded("other", [0, 1]) == [0, 1]

@@ -4,7 +4,8 @@ In a space of many dimensions some images come up for nearly any sentence, and s
 nearly any image. Querybank normalisation (arXiv 2112.12777) measures on a bank how near each one
 lies to all of the other side, and takes that off its scores. Here both sides are corrected, and the
 correction is part of the vectors: a score less a number of each side is an inner product still, if
-two directions in which the vectors hardly differ are given up for the two numbers. So an index, a
+two directions in which the vectors hardly differ are given up for the two numbers. (The vectors are
+then brought to length one again, which makes their scores a few percent smaller.) So an index, a
 graph or a script needs to know nothing of it.
 """
 

@@ -1,7 +1,8 @@
 """The last stage: the trained student's vectors are balanced (`ngcg_cli/encoder/balance.py`).
 
 What its vectors of the training photographs, and of their captions and the vocabulary, lie around
-becomes the banks. Nothing is trained, and nothing but two directions of its vectors changes.
+becomes the banks. Nothing is trained: two directions of the vectors are given up, and they are
+brought to length one again.
 """
 
 from __future__ import annotations
