@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ngcg_cli.encoder.runtime import Graphs, OnnxEngine
 from ngcg_cli.evaluation.embed import EmbeddingCache, embed_captions
 
 
@@ -20,7 +21,7 @@ def test_an_int8_export_made_anew_has_vectors_of_its_own(tmp_path: Path) -> None
             fingerprint="same weights",
             precision="int8",
             dim=2,
-            engine=SimpleNamespace(graphs=SimpleNamespace(files=files)),
+            engine=OnnxEngine(Graphs(tmp_path, files, "int8", 2, "eos")),
             encode_texts=lambda texts: np.tile(np.float32(vector), (len(texts), 1)),
         )
         (found,) = embed_captions(encoder, ["a lake"], cache, lambda _: None)

@@ -9,7 +9,7 @@ import torch
 from examples.tiny.measures.hubs import hubness
 from examples.tiny.stages import balanced
 from examples.tiny.stages.corpus import Part
-from examples.tiny.stages.panel import Panel, unit
+from examples.tiny.stages.panel import Panel, bare, unit
 from ngcg_cli.encoder.checkpoint import load_encoder
 
 
@@ -54,7 +54,7 @@ def test_a_student_is_balanced_and_learned_from_bare(monkeypatch: pytest.MonkeyP
     captions = [("a lake .", f"place  {n}") for n in range(6)]
     train = Part(pixels, captions, ["lake"] * 6, [f"{n}.jpg" for n in range(6)])
     assert balanced.said(train)[:3] == ["a lake .", "place 0", "place 1"]
-    student = balanced.bare(load_encoder("tiny", "cpu", precision="float32"))
+    student = bare(load_encoder("tiny", "cpu", precision="float32"))
     before = student.encode_texts(["a forest"])
     balanced.balance(student, train)
     assert student.module.balance is not None

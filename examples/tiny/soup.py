@@ -19,8 +19,9 @@ import typer
 from examples.tiny.keyed import contents
 from examples.tiny.make import validate
 from examples.tiny.script import script
-from examples.tiny.stages.balanced import balance, bare
+from examples.tiny.stages.balanced import balance
 from examples.tiny.stages.gathered import unpacked
+from examples.tiny.stages.panel import bare
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.errors import UsageError

@@ -36,7 +36,6 @@ class Balance(nn.Module):
     """
 
     measures: Tensor
-
     images: Tensor
     image_shares: Tensor
     sentences: Tensor
@@ -61,11 +60,11 @@ class Balance(nn.Module):
 
     def of_images(self, vectors: Tensor) -> Tensor:
         """Unit vectors (B, dim) of images, balanced; float32, of length one again."""
-        return self._balanced(vectors, self.nearness(vectors, of_images=True), 0)
+        return self._balanced(vectors, of_images=True)
 
     def of_sentences(self, vectors: Tensor) -> Tensor:
         """The same of sentences."""
-        return self._balanced(vectors, self.nearness(vectors, of_images=False), 1)
+        return self._balanced(vectors, of_images=False)
 
     def nearness(self, vectors: Tensor, *, of_images: bool) -> Tensor:
         """(B,) the soft maximum of each one's cosines (B, dim) with all of the other side."""
@@ -76,10 +75,11 @@ class Balance(nn.Module):
         near = vectors @ bank.float().T / heat + shares.float()
         return torch.logsumexp(near, 1) * heat
 
-    def _balanced(self, vectors: Tensor, nearness: Tensor, side: int) -> Tensor:
+    def _balanced(self, vectors: Tensor, *, of_images: bool) -> Tensor:
         share, _, size = self.measures.float()
-        off = share * (nearness - self.usual[side].float())
+        usual = self.usual[0 if of_images else 1].float()
+        off = share * (self.nearness(vectors, of_images=of_images) - usual)
         held = [-off / size, size.expand_as(off)]
         axes = self.axes.float()
-        change = torch.stack(held if side == 0 else held[::-1], 1) - vectors @ axes.T
+        change = torch.stack(held if of_images else held[::-1], 1) - vectors @ axes.T
         return functional.normalize(vectors + change @ axes, dim=-1)

@@ -34,6 +34,10 @@ class Engine(Protocol):
     def precision(self) -> str:
         """What it computes in, as `--precision` names it."""
 
+    @property
+    def rounding(self) -> str:
+        """What tells one rounding of the same weights to int8 from another; else empty."""
+
     def streams(self) -> int:
         """How many batches are best embedded at once: a CPU's threads, else one."""
 

@@ -110,9 +110,8 @@ class EncoderModule(nn.Module):
         self.dim = int(config.get_text_config().hidden_size)
         self._parts = _PARTS[config.model_type]
         self.adapter: Any = None
-        if pooling != "eos" and self.balance is not None:
-            set_balance: Any = base.set_balance  # it was fitted to vectors at [EOS]
-            set_balance(None)
+        if pooling != "eos":
+            self.set_balance(None)  # it was fitted to vectors at [EOS]
         self.query_pooling = QueryPooling(self.dim) if pooling == "query" else None
         self.register_buffer("_prefix", torch.tensor(image_prefix), persistent=False)
         self.register_buffer("_suffix", torch.tensor(image_suffix), persistent=False)
@@ -142,6 +141,12 @@ class EncoderModule(nn.Module):
     def balance(self) -> Balance | None:
         """What takes hubs off the vectors, in a model that has it."""
         return getattr(self.base, "balance", None)
+
+    def set_balance(self, balance: Balance | None) -> None:
+        """Put a balance on a base model whose class can have one, or take it off."""
+        if balance is not self.balance:
+            base: Any = self.base
+            base.set_balance(balance)
 
     @property
     def dtype(self) -> torch.dtype:

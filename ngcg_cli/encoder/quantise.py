@@ -70,7 +70,8 @@ def _of_unit_vectors(proto: onnx.ModelProto) -> list[str]:
     for node in proto.graph.node:  # in the order in which they are computed
         if node.op_type == "ReduceL2" or not later.isdisjoint(node.input):
             later.update(node.output)
-            names += [node.name] if node.op_type == "MatMul" else []
+            if node.op_type == "MatMul":
+                names.append(node.name)
     return names
 
 

@@ -7,6 +7,7 @@ one for images. The graphs hold no weights of their own: they point into the saf
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,8 @@ class OnnxEngine:
         self.dim = graphs.dim
         self.pooling = graphs.pooling
         self.precision = graphs.precision
+        # An export may be made anew, calibrated on other images.
+        self.rounding = json.dumps(graphs.files, sort_keys=True) if self.precision == "int8" else ""
         self._sessions: dict[Side, Any] = {}
         self._lock = threading.Lock()
 

@@ -43,6 +43,11 @@ class TorchEngine:
         """That of the weights."""
         return str(self.module.dtype).removeprefix("torch.")
 
+    @property
+    def rounding(self) -> str:
+        """Empty: torch computes with no int8 weights."""
+        return ""
+
     def streams(self) -> int:
         """A CPU's threads; two elsewhere: one batch is made ready while the other is computed."""
         return torch.get_num_threads() if self.device.type == "cpu" else 2

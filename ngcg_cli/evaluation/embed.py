@@ -190,11 +190,7 @@ def _file_facts(path: Path) -> list[Any]:
 
 
 def _key(encoder: Encoder, kind: str, facts: Sequence[Any]) -> str:
-    model = f"{encoder.fingerprint} {encoder.precision}"
-    if encoder.precision == "int8":
-        # How weights were rounded: an export may be made anew, calibrated on other images.
-        graphs: Any = encoder.engine.graphs  # type: ignore[attr-defined]
-        model += json.dumps(graphs.files, sort_keys=True)
+    model = f"{encoder.fingerprint} {encoder.precision}{encoder.engine.rounding}"
     digest = hashlib.sha256(f"{_VERSION} {model} {kind}\n".encode())
     for fact in facts:
         digest.update(json.dumps(fact).encode() + b"\n")

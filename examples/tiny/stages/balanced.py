@@ -14,9 +14,9 @@ import torch
 from sklearn.cluster import KMeans
 
 from examples.tiny.stages.corpus import Part
-from examples.tiny.stages.vocabulary import phrased, things
+from examples.tiny.stages.panel import bare, unit
+from examples.tiny.stages.vocabulary import phrases
 from ngcg_cli.encoder.balance import Balance
-from ngcg_cli.encoder.convnet import ConvInternVLModel
 from ngcg_cli.encoder.encoder import Encoder
 
 #: Clusters of each side.
@@ -26,26 +26,16 @@ POINTS = 1024
 SHARE, HEAT, SIZE = 0.7, 0.065, 0.2
 
 
-def bare(encoder: Encoder) -> Encoder:
-    """The same encoder, without a balance: only such vectors are learned, and learned from."""
-    assert isinstance(encoder.module.base, ConvInternVLModel)
-    encoder.module.base.set_balance(None)
-    return encoder
-
-
 def balance(encoder: Encoder, train: Part) -> None:
     """Balance the encoder's vectors, by the training photographs and what is said of them."""
-    base = bare(encoder).module.base
-    assert isinstance(base, ConvInternVLModel)
-    photographs = encoder.encode_images(list(train.images))
-    base.set_balance(fitted(photographs, encoder.encode_texts(said(train), 256)))
+    photographs = bare(encoder).encode_images(list(train.images))
+    encoder.module.set_balance(fitted(photographs, encoder.encode_texts(said(train), 256)))
 
 
 def said(train: Part) -> list[str]:
     """The photographs' different captions, and the vocabulary's phrases."""
     captions = {" ".join(text.split()) for own in train.captions for text in own}
-    names = {text for thing in things() for name in thing.names for text in phrased(name)}
-    return sorted(captions) + sorted(names)
+    return sorted(captions) + sorted(set(phrases()))
 
 
 def fitted(photographs: np.ndarray, sentences: np.ndarray, share: float = SHARE) -> Balance:
@@ -81,7 +71,5 @@ def spare(vectors: Sequence[np.ndarray]) -> np.ndarray:
 def _clusters(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(count, D) unit vectors that the others lie around, and the logarithm of each one's share."""
     found = KMeans(count, n_init=1, random_state=0).fit(vectors)
-    centres = found.cluster_centers_
     shares = np.bincount(found.labels_, minlength=count) / len(vectors)
-    centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
-    return centres.astype(np.float32), np.log(shares).astype(np.float32)
+    return unit(found.cluster_centers_), np.log(shares).astype(np.float32)

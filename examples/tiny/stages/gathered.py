@@ -18,7 +18,7 @@ from examples.tiny.stages.heads import Lexicon
 from examples.tiny.stages.mapped import mapped
 from examples.tiny.stages.scenes import lexicon
 from examples.tiny.stages.teachers import READER, read
-from examples.tiny.stages.vocabulary import phrased, things
+from examples.tiny.stages.vocabulary import phrased, phrases, things
 from examples.tiny.stages.words import kept, sentences, vectors
 from ngcg_cli.errors import UsageError
 
@@ -173,12 +173,11 @@ def _words(data: Path, out: Path) -> tuple[Read, Read, Read]:
     sources = out / "sources"
     corpus = sentences(sources / "id-tagging-schema", sources / "wordnet")
     cache = keyed(out / "words", texts=texts_digest(corpus), reader=READER)
-    known = [text for thing in things() for name in thing.names for text in phrased(name)]
     lines = (data / "texts/overhead-captions.txt").read_text().splitlines()
     spoken = [line.strip().rstrip(" .") for line in lines if line.strip()]
     return (
         Read(corpus, vectors(corpus, cache).astype(np.float32)),
-        _read(list(kept(known)), out / "vocabulary.npy"),
+        _read(list(kept(phrases())), out / "vocabulary.npy"),
         _read(list(kept(spoken)), out / "overhead.npy"),
     )
 

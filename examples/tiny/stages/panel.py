@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from examples.tiny.keyed import kept, keyed, texts_digest
-from examples.tiny.stages.balanced import bare
 from examples.tiny.stages.gathered import Images
 from examples.tiny.stages.heads import WIDTH
 from ngcg_cli.encoder.convnet import ConvTower
@@ -75,6 +74,12 @@ class Panel:
 
     def _joined(self, each: Sequence[np.ndarray]) -> np.ndarray:
         return unit(_beside(each) @ self._turn)
+
+
+def bare(encoder: Encoder) -> Encoder:
+    """The same encoder, without a balance: only such vectors are learned, and learned from."""
+    encoder.module.set_balance(None)
+    return encoder
 
 
 def turn_into(each: Sequence[np.ndarray]) -> np.ndarray:

@@ -18,7 +18,6 @@ from examples.tiny.keyed import code as sources
 from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.measures.paraphrases import held_out
 from examples.tiny.recipe import Course, Recipe
-from examples.tiny.stages.balanced import bare
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.contrasts import said
 from examples.tiny.stages.distil import Lesson
@@ -28,7 +27,7 @@ from examples.tiny.stages.gathered import Gathered, Images
 from examples.tiny.stages.heads import read_by, train_reader
 from examples.tiny.stages.lessons import Batches, Pasted, Photographs, Pixels, Said, Tiles
 from examples.tiny.stages.mixed import write as mix
-from examples.tiny.stages.panel import LEAST, Panel, unit
+from examples.tiny.stages.panel import LEAST, Panel, bare, unit
 from examples.tiny.stages.pasted import write as paste
 from examples.tiny.stages.spliced import spliced
 from examples.tiny.stages.teachers import READER, read

@@ -49,6 +49,11 @@ def phrased(name: str) -> Iterator[str]:
             yield plural(name)
 
 
+def phrases() -> list[str]:
+    """All that is said so of the vocabulary's things."""
+    return [text for thing in things() for name in thing.names for text in phrased(name)]
+
+
 def _several(name: str) -> bool:
     return name.endswith("s") and not name.endswith(("ss", "us"))
 
