@@ -33,6 +33,15 @@ def test_polygons_come_in_degrees(tmp_path: Path, suffix: str) -> None:
     assert area.symmetric_difference(SQUARE).area < 1e-3 * SQUARE.area
 
 
+def test_polygons_in_radians_come_in_degrees(tmp_path: Path) -> None:
+    datum = 'DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]],PRIMEM["Greenwich",0]'
+    square = shapely.transform(SQUARE, np.radians)
+    crs = f'GEOGCS["r",{datum},UNIT["radian",1]]'
+    geopandas.GeoDataFrame(geometry=[square], crs=crs).to_parquet(tmp_path / "area.parquet")
+    (area,) = read_areas(tmp_path / "area.parquet")
+    assert area.bounds == pytest.approx(SQUARE.bounds, abs=1e-9)
+
+
 def test_all_layers_count(tmp_path: Path) -> None:
     file = tmp_path / "areas.gpkg"
     for number, crs in enumerate(("EPSG:4326", "EPSG:32632")):

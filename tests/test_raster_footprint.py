@@ -230,6 +230,43 @@ def test_windows_off_the_earth_have_no_place():
     assert min(place(goes, Affine(20055, 0, -5434895, 0, -20055, 5434895)).gsd(300, 300)) > 20055
 
 
+DATUM = 'DATUM["d",ELLIPSOID["e",6378137,298.257223563]]'
+PARIS = 'PRIMEM["Paris",2.33722917,ANGLEUNIT["degree",0.0174532925199433]]'
+AXES = 'CS[ellipsoidal,2],AXIS["latitude",north],AXIS["longitude",east]'
+
+
+@pytest.mark.parametrize(
+    ("crs", "unit", "meridian"),
+    [
+        (f'GEOGCRS["r",{DATUM},{AXES},ANGLEUNIT["radian",1]]', np.radians(1), 0),
+        (f'GEOGCRS["r",{DATUM},{PARIS},{AXES},ANGLEUNIT["radian",1]]', np.radians(1), 2.33722917),
+        (f'GEOGCRS["s",{DATUM},{AXES},ANGLEUNIT["s",{np.radians(1 / 3600)}]]', 3600, 0),
+        (f'GEOGCRS["g",{DATUM},{PARIS},{AXES},ANGLEUNIT["g",{np.pi / 200}]]', 1 / 0.9, 2.33722917),
+    ],
+)
+@pytest.mark.parametrize("west", [10, 179.5])
+def test_units_other_than_degrees(crs, unit, meridian, west):
+    step = 0.001 * unit
+    there = Affine(step, 0, (west - meridian) * unit, 0, -step, 50 * unit)
+    georeference = place(crs, there)
+    found = georeference.footprints([Window(0, 0, 1000, 100)])
+    east = west + 1 if west == 10 else west - 359
+    assert found.bbox[0] == pytest.approx([west, 49.9, east, 50], abs=1e-8)
+    assert abs(found.lon[0]) == pytest.approx(west + 0.5)
+    back = georeference.pixels(found.lon, found.lat, 1000, 100)
+    assert np.ravel(back) == pytest.approx([500, 50], abs=1e-6)
+    assert georeference.gsd(1000, 100) == pytest.approx((71.77, 111.23), rel=1e-4)
+    with pytest.raises(RasterError, match="latitude, past the pole"):
+        place(crs, Affine(step, 0, 0, 0, -step, 100 * unit)).gsd(100, 100)
+
+
+def test_a_prime_meridian_that_is_no_place_is_refused():
+    # As GDAL reads the one of Paris out of a GeoTIFF in radians.
+    crs = f'GEOGCRS["r",{DATUM},PRIMEM["P",25187892,ANGLEUNIT["r",1]],{AXES},ANGLEUNIT["r",1]]'
+    with pytest.raises(RasterError, match=r"prime meridian .* more than half a turn away"):
+        place(crs, Affine(1e-5, 0, 0, 0, -1e-5, 0.8))
+
+
 def test_no_windows():
     found = place("EPSG:32618", Affine(1, 0, 5e5, 0, -1, 4.65e6)).footprints([])
     assert found.lon.shape == (0,)

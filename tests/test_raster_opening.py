@@ -185,6 +185,89 @@ def test_points_across_the_antimeridian(tmp_path, shift):
     assert box == pytest.approx([179.95, 69.98, -179.95, 70], abs=2e-3)
 
 
+def test_points_far_outside_of_the_raster_are_told(tmp_path):
+    points = [GroundControlPoint(row, row % 7, 10 + row / 90, 50) for row in (1e300, 9, 90)]
+    points.append(GroundControlPoint(0, -1e300, 10, 50))
+    path = tmp_path / "a.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
+        crs="EPSG:4326", gcps=points,
+    ):  # fmt: skip
+        pass
+    with pytest.raises(RasterError, match="cannot be joined to a mesh"):
+        Raster.open(path)
+
+
+def on_a_lattice(path, crs, transform, told_in):
+    """90 x 60 pixels that lie by `transform` in `crs`, placed by 3 x 3 points in `told_in`."""
+    turn = Transformer.from_crs(crs, told_in, always_xy=True)
+    points = [
+        GroundControlPoint(row, column, *turn.transform(*transform @ (column, row)))
+        for row in (0, 30, 60)
+        for column in (0, 45, 90)
+    ]
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
+        crs=told_in, gcps=points,
+    ):  # fmt: skip
+        pass
+    return path
+
+
+POLAR = from_origin(-45_000, 25_000, 1000, 1000)
+CONIC = "+proj=lcc +lat_1=60 +lat_2=75"
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "told_in"),
+    [
+        ("EPSG:3413", POLAR, "EPSG:4326"),
+        ("EPSG:3031", POLAR, "EPSG:4326"),
+        ("EPSG:3413", POLAR, "EPSG:3857"),
+        ("+proj=webmerc +lon_0=180", from_origin(-20_000, 8e6, 500, 500), "EPSG:3857"),
+        ("+proj=sinu +lon_0=180", from_origin(-20_000, 7e6, 500, 500), "+proj=sinu"),
+        ("+proj=laea +lat_0=70 +lon_0=180", from_origin(-20_000, 3e4, 500, 500), CONIC),
+    ],
+)
+def test_points_round_a_pole_or_across_an_edge_of_their_map_are_refused(
+    tmp_path, crs, transform, told_in
+):
+    path = on_a_lattice(tmp_path / "a.tif", crs, transform, told_in)
+    with pytest.raises(RasterError, match="round a pole, or across an edge") as caught:
+        Raster.open(path)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform", "told_in"),
+    [
+        # Beside the pole and round it, where the map has no edge; across the antimeridian, far from
+        # it too; longer than half the Earth; grads of Paris.
+        ("EPSG:3413", POLAR @ Affine.translation(200, 0), "EPSG:4326"),
+        ("EPSG:3413", POLAR, "EPSG:3995"),
+        ("EPSG:3832", from_origin(1.6e6, 5.2e6, 40_000, 40_000), "EPSG:4326"),
+        ("EPSG:4326", from_origin(-135, 60, 3, 2), "EPSG:4326"),
+        ("EPSG:32631", from_origin(480_000, 5.2e6, 500, 500), "EPSG:4807"),
+        ("EPSG:32633", Affine.rotation(130) @ Affine.scale(10, -10), "EPSG:4326"),
+    ],
+)
+def test_points_elsewhere_place_the_raster(tmp_path, crs, transform, told_in):
+    if crs == "EPSG:32633":
+        transform = Affine.translation(5e5, 6e6) @ transform
+    turn = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    ground = [turn.transform(*transform @ at) for at in ((0, 0), (90, 0), (90, 60), (0, 60))]
+    with Raster.open(on_a_lattice(tmp_path / "a.tif", crs, transform, told_in)) as raster:
+        assert raster.read(Window(0, 0, raster.width, raster.height))[1] > 0.4
+        place = raster.footprints([Window(0, 0, raster.width, raster.height)])
+        columns, rows = raster._georeference.pixels(
+            *np.transpose(ground), raster.width, raster.height
+        )
+    # Its corners lie on the edge of what it was warped to, to two of its pixels.
+    assert [columns.min(), rows.min()] == pytest.approx([0, 0], abs=2)
+    assert [columns.max(), rows.max()] == pytest.approx([raster.width, raster.height], abs=2)
+    assert np.isfinite(place.bbox).all()
+
+
 def test_points_that_fit_no_plane_are_told(tmp_path):
     points = [GroundControlPoint(0, column, 10 + column / 1000, 50) for column in (0, 45, 90)]
     path = tmp_path / "a.tif"

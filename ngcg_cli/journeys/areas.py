@@ -204,8 +204,11 @@ def _in_degrees(shapes: list[Any], crs: str | None, path: Path) -> list[Any]:
     """Shapes in longitude and latitude; of those in another CRS, the polygons."""
     if crs is None or crs in _WGS84:
         return shapes
+    import shapely
     from pyproj import CRS, Transformer
     from pyproj.exceptions import ProjError
+
+    from ngcg_cli.raster.footprint import in_radians
 
     try:
         known = CRS.from_user_input(crs)
@@ -213,6 +216,8 @@ def _in_degrees(shapes: list[Any], crs: str | None, path: Path) -> list[Any]:
     except ProjError as error:
         raise DataError(f"has a CRS that is not known ({error})", where=path) from error
     areas = [area for shape in shapes for area in _polygons(shape, path)]
+    if in_radians(known):
+        areas = [shapely.transform(area, np.degrees) for area in areas]
     return [_on_earth(area, turn, known.is_geographic, path) for area in areas]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,12 @@ class Georeference:
             parsed = CRS.from_wkt(crs)
             self._to_wgs84 = _earthly(parsed, where)
             self._geographic = bool(parsed.is_geographic)
+            if self._geographic:
+                radians = parsed.axis_info[0].unit_conversion_factor
+                if in_radians(parsed):
+                    self._transform = Affine.scale(math.degrees(1)) @ transform
+                    radians = math.radians(1)
+                self._turn = 2 * math.pi / radians
             operation = parsed.coordinate_operation
             method = operation.method_name.lower() if operation else ""
             self._checked = bool(method) and not any(word in method for word in SELF_CHECKING)
@@ -130,11 +137,12 @@ class Georeference:
             lon, lat: degrees.
             width, height: of the raster: of the turns round the Earth, the one that meets it.
         """
-        if self._geographic:
-            middle = self._transform @ (width / 2, height / 2)
-            lon = middle[0] + wrapped(lon - middle[0])
         x, y = self._to_wgs84.transform(lon, lat, direction=TransformDirection.INVERSE)
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if self._geographic:
+            first = (self._transform @ (width / 2, height / 2))[0] - self._turn / 2
+            with np.errstate(invalid="ignore"):
+                x = first + (x - first) % self._turn
         a, b, c, d, e, f = tuple(~self._transform)[:6]
         with np.errstate(invalid="ignore"):
             columns, rows = a * x + b * y + c, d * x + e * y + f
@@ -294,6 +302,11 @@ class Georeference:
         return self.lonlat(left + u * width, top + v * height)
 
 
+def in_radians(crs: CRS) -> bool:
+    """Whether longitude and latitude are in radians: pyproj takes and gives degrees for them."""
+    return bool(crs.is_geographic) and crs.axis_info[0].unit_conversion_factor == 1
+
+
 def metres_between(lon: float, lat: float, other_lon: float, other_lat: float) -> float:
     """The geodesic on WGS 84 between two places (Karney 2013); NaN where one is not finite."""
     _, _, metres = Geod(ellps="WGS84").inv(lon, lat, other_lon, other_lat)
@@ -313,6 +326,15 @@ def _earthly(crs: CRS, where: str) -> Transformer:
             f"its coordinate reference system '{crs.name}' is geocentric: a map has no third axis",
             where=where,
             hint="Set the right one, e.g. gdal_edit.py -a_srs EPSG:32618 FILE.",
+        )
+    meridian = crs.prime_meridian
+    longitude = float(meridian.longitude) if meridian else 0.0
+    if meridian and abs(longitude) * meridian.unit_conversion_factor > math.pi:
+        raise RasterError(
+            f"the prime meridian of its coordinate reference system '{crs.name}' lies at "
+            f"{longitude:.6g} {meridian.unit_name}, more than half a turn away",
+            where=where,
+            hint="Set the right one, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
         )
     # Every Earth ellipsoid in use is within 0.2 %; the next best known body, Venus, is 5 % off.
     if not 0.99 < crs.ellipsoid.semi_major_metre / 6_378_137 < 1.01:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import rasterio
+import shapely
+from affine import Affine
 from rasterio._path import _parse_path
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import Interleaving, MaskFlags
 from rasterio.env import ensure_env_with_credentials
@@ -21,6 +25,7 @@ from ngcg_cli.raster import drivers, signed, vrt
 from ngcg_cli.raster.files import refuse_traps
 from ngcg_cli.raster.find import refuse_special
 from ngcg_cli.raster.footprint import Georeference
+from ngcg_cli.raster.outline import Floats
 
 # A block is decoded whole, and a header may claim that the raster is one block.
 MAX_BLOCK_BYTES = 512 * 2**20
@@ -145,8 +150,9 @@ def _warped(path: str, dataset: Any) -> WarpedVRT:
 
     That of the points' CRS, if it is in metres. In degrees, far from the equator, several rows of
     the raster would become one: a map of equal area around its middle takes their place, but not
-    across the antimeridian, where GDAL would find half of the points only. For RPCs the ground is
-    taken to lie at the height that they are centred on: there is no terrain model here.
+    across the antimeridian, where GDAL would find half of the points only, nor of more than half
+    the Earth, which has an end. For RPCs the ground is taken to lie at the height that they are
+    centred on: there is no terrain model here.
     """
     points, crs = dataset.gcps
     method: dict[str, Any] = {"SRC_METHOD": "GCP_POLYNOMIAL"}
@@ -159,6 +165,8 @@ def _warped(path: str, dataset: Any) -> WarpedVRT:
             where=path,
             hint="Set it, e.g. gdal_edit.py -a_srs EPSG:4326 FILE.",
         )
+    if points:
+        method["GCP_ANTIMERIDIAN_UNWRAP"] = "YES" if _wraps(path, points, crs) else "NO"
     flags: set[MaskFlags] = set().union(*dataset.mask_flag_enums)
     # Turned onto the grid it has empty corners, which need a mask; a mask of its own is turned
     # into that. Unless the method is named, GDAL prefers an identity transform that a VRT spells
@@ -172,11 +180,63 @@ def _warped(path: str, dataset: Any) -> WarpedVRT:
         return WarpedVRT(dataset, crs=crs, **how)
     degrees = WarpedVRT(dataset, crs=crs, **how)
     lon, lat = _georeference(path, degrees).at(degrees.width / 2, degrees.height / 2)
-    if not -180 <= degrees.bounds.left <= degrees.bounds.right <= 180:
+    left, _, right, _ = degrees.bounds
+    half = math.pi / crs.units_factor[1]
+    if not -half <= left <= right <= half or right - left > half:
         return degrees
     degrees.close()
     around = CRS.from_proj4(f"+proj=laea +lon_0={lon:.4f} +lat_0={lat:.4f} +datum=WGS84")
     return WarpedVRT(dataset, crs=around, **how)
+
+
+def _wraps(path: str, points: list[GroundControlPoint], crs: CRS) -> bool:
+    """Whether the longitudes of control points have to run on past 180 degrees.
+
+    Raises:
+        RasterError: something else parts them, and no polynomial of their coordinates fits.
+    """
+    place = Georeference(crs.to_wkt(version="WKT2_2019"), Affine.identity(), path)
+    known = {(point.col, point.row): (point.x, point.y) for point in points}
+    known = {at: there for at, there in known.items() if np.isfinite([*at, *there]).all()}
+    try:
+        mesh = shapely.delaunay_triangles(shapely.MultiPoint(list(known)), only_edges=True)
+    except shapely.errors.GEOSException as error:
+        raise RasterError(
+            f"its ground control points cannot be joined to a mesh ({error})",
+            where=path,
+            hint="Look at their columns and rows with gdalinfo.",
+        ) from error
+    ends = [known[x, y] for x, y in shapely.get_coordinates(shapely.get_parts(mesh)).tolist()]
+    x, y = np.reshape(ends, (-1, 2, 2)).T
+    if not _parted(place, x, y):
+        return False
+    degrees = math.isclose(crs.units_factor[1], math.radians(1), rel_tol=1e-9)
+    if degrees and not _parted(place, x % 360, y):
+        return True
+    raise RasterError(
+        "its ground control points lie round a pole, or across an edge of the map that they are on",
+        where=path,
+        hint="Give them in a CRS without an edge there, e.g. EPSG:3413 or EPSG:3031 near a pole, "
+        "UTM elsewhere: gdal_edit.py -a_srs CRS -gcp COLUMN ROW EASTING NORTHING FILE.",
+    )
+
+
+def _parted(place: Georeference, x: Floats, y: Floats) -> bool:
+    """Whether an edge of a map lies between two of its points that are neighbours on the ground.
+
+    Half way between them on the map, one is farther away than the ball around both on the ground.
+
+    Args:
+        x, y: (2, n) coordinates of n pairs.
+    """
+    lon, lat = place.lonlat(np.vstack([x, x.mean(axis=0)]), np.vstack([y, y.mean(axis=0)]))
+    with np.errstate(invalid="ignore"):
+        lon, lat = np.radians(lon), np.radians(lat)
+        first, second, middle = np.stack(
+            [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1
+        )
+        # By Thales, from outside of the ball both are seen at an acute angle. Metres are nothing.
+        return bool((((middle - first) * (middle - second)).sum(axis=-1) > 1e-12).any())
 
 
 def _georeference(path: str, dataset: Any) -> Georeference:
