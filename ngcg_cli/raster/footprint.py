@@ -329,7 +329,7 @@ def _earthly(crs: CRS, where: str) -> Transformer:
         )
     meridian = crs.prime_meridian
     longitude = float(meridian.longitude) if meridian else 0.0
-    if meridian and abs(longitude) * meridian.unit_conversion_factor > math.pi:
+    if meridian and abs(longitude) * float(meridian.unit_conversion_factor) > math.pi:
         raise RasterError(
             f"the prime meridian of its coordinate reference system '{crs.name}' lies at "
             f"{longitude:.6g} {meridian.unit_name}, more than half a turn away",
