@@ -93,6 +93,16 @@ def test_across_the_antimeridian(tmp_path: Path) -> None:
     assert seen[SIDE // 2, 26:-26].all()
 
 
+def test_a_mercator_map_across_the_antimeridian_is_seen_whole(tmp_path: Path) -> None:
+    transform = from_origin(mercator.EDGE - 5e4, 1e6, 200, 200)
+    path = write(tmp_path / "a.tif", smooth(), crs="EPSG:3857", transform=transform)
+    with Raster.open(path) as raster:
+        for shift in (0, -2 * mercator.EDGE):
+            x, y = mercator.EDGE + shift, 1e6 - 4e4
+            seen = raster.on_map((x - 2e4, y - 2e4, x + 2e4, y + 2e4), SIDE, SIDE)
+            assert (seen[..., 3] == 255).all()
+
+
 def test_nothing_is_seen_where_there_is_nothing(tmp_path: Path) -> None:
     pixels = smooth()
     pixels[:, :200] = 0

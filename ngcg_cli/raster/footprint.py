@@ -29,6 +29,8 @@ METRES_PER_DEGREE = 111_320.0
 BATCH_POINTS = 1_000_000
 # Where along a segment its error is measured. Off the middle, where an S-shaped edge has none.
 PROBE = 0.4
+# Units of a map, metres or feet, by whose degrees it is seen whether it goes round the Earth again.
+PERIOD_STEP = 1e6
 # Rays to the edge of a window that reaches off the Earth, and halvings of each: to a thousandth of
 # a pixel of any window.
 RAYS = 96
@@ -89,15 +91,16 @@ class Georeference:
             parsed = CRS.from_wkt(crs)
             self._to_wgs84 = _earthly(parsed, where)
             self._geographic = bool(parsed.is_geographic)
-            if self._geographic:
-                radians = parsed.axis_info[0].unit_conversion_factor
-                if in_radians(parsed):
-                    self._transform = Affine.scale(math.degrees(1)) @ transform
-                    radians = math.radians(1)
-                self._turn = 2 * math.pi / radians
             operation = parsed.coordinate_operation
             method = operation.method_name.lower() if operation else ""
             self._checked = bool(method) and not any(word in method for word in SELF_CHECKING)
+            if in_radians(parsed):
+                self._transform = Affine.scale(math.degrees(1)) @ transform
+                self._turn = 360.0
+            elif self._geographic:
+                self._turn = 2 * math.pi / parsed.axis_info[0].unit_conversion_factor
+            else:
+                self._turn = 0.0 if self._checked else self._period()
         except ProjError as error:
             raise RasterError(
                 f"its coordinate reference system leads to no place on the Earth ({error})",
@@ -125,6 +128,17 @@ class Georeference:
         # Grids with pixel centres on the poles reach half a pixel beyond them.
         return lon, np.where(np.isfinite(lat), np.clip(lat, -90, 90), lat)
 
+    def _period(self) -> float:
+        """How far along x a map shows the same places again, as Mercator's does; else 0."""
+        x, y = self._transform @ (0, 0)
+        lon, _ = self._to_wgs84.transform([x, x + PERIOD_STEP], [y, y])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            turn = 360 * PERIOD_STEP / np.abs(wrapped(np.subtract(*lon)))
+        there, again = np.transpose(self._to_wgs84.transform([x, x + turn], [y, y]))
+        with np.errstate(invalid="ignore"):
+            apart = np.hypot(wrapped(again[0] - there[0]), again[1] - there[1])
+        return float(turn) if apart * METRES_PER_DEGREE < 0.01 else 0.0
+
     def at(self, column: float, row: float) -> tuple[float, float]:
         """Longitude and latitude of one point of the raster; inf off the Earth."""
         lon, lat = self.lonlat(np.array([column]), np.array([row]))
@@ -139,7 +153,7 @@ class Georeference:
         """
         x, y = self._to_wgs84.transform(lon, lat, direction=TransformDirection.INVERSE)
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        if self._geographic:
+        if self._turn:
             first = (self._transform @ (width / 2, height / 2))[0] - self._turn / 2
             with np.errstate(invalid="ignore"):
                 x = first + (x - first) % self._turn
