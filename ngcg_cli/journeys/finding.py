@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from ngcg_cli.search import SourceRecord
 
 if TYPE_CHECKING:
     from ngcg_cli.stac import Picked
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,33 @@ def find(
         progress: is told what of a STAC file has been listed.
     """
     from ngcg_cli.raster import find_rasters
+    from ngcg_cli.raster.products import pictures
     from ngcg_cli.raster.servers import servers
 
     named = frozenset(server for source in sources for server in servers(source))
     names = {os.path.realpath(path): path for path in known if os.path.exists(path)}
     taken: set[str] = set()
     found = Found()
+    beside: dict[str, int] = {}
     for source in sources:
         name = from_root(source)
         try:
             if not _take_stac(found, name, choice, named, names, taken, progress or Progress()):
-                for path in find_rasters(name):
+                chosen = pictures(find_rasters(name))
+                for path in chosen.paths:
                     _add(found, path, names, taken)
+                for product, error in chosen.failed.items():
+                    _fail(found, product, error)
+                beside |= chosen.beside
         except NgcgError as error:
             _fail(found, name, error)
+    if beside:
+        logger.info(
+            "satellite products: %s, the true-colour image of each is taken; files left out: %s, "
+            "name one to index it",
+            f"{len(beside):,}",
+            f"{sum(beside.values()):,}",
+        )
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ OTHERS = (".img", ".j2k", ".jpx", ".bil", ".bip", ".bsq", ".ecw", ".sid", ".nc",
           ".hdf", ".he5", ".grib", ".grb", ".grb2", ".mbtiles", ".asc", ".dem", ".ntf", ".nitf",
           ".pix", ".mrf", ".zarr", ".safe", ".btf", ".gtiff", ".geotiff", ".cog")  # fmt: skip
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+# Lists the files of a Sentinel-2 product, which are searched themselves; of Sentinel-1 it is read.
+_MANIFEST = re.compile(r".*/S2[^/]*/manifest\.safe", re.IGNORECASE)
 
 
 def find_rasters(source: str) -> list[str]:
@@ -52,7 +55,7 @@ def passed_over(source: str) -> list[str]:
     return sorted(
         path
         for path in found
-        if path.lower().endswith(OTHERS)
+        if (path.lower().endswith(OTHERS) and not _MANIFEST.fullmatch(path))
         or (
             path.lower().endswith(PICTURES)
             and (path in placed or os.path.splitext(path)[0] in stems)
