@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,36 @@ def test_what_stands_alone_or_is_named_is_a_raster_like_any_other(tmp_path):
     touch(tmp_path, f"a/{COMPACT}_B03.jp2", f"a/{COMPACT}_TCI.jp2")
     named = str(tmp_path / f"a/{COMPACT}_B04.jp2")
     assert pictures(find_rasters(named)).paths == [named]
+
+
+def test_the_archive_of_a_product_is_searched(tmp_path, reindex: Index):
+    picture = write(tmp_path / "picture", noise(3, 32, 32))
+    packed = tmp_path / "in" / f"{GRANULE.partition('/')[0]}.zip"
+    packed.parent.mkdir()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in level_2a(".tif"):
+            archive.write(picture, name)
+        for name in ("../out_TCI.jp2", "/root_TCI.jp2", "__MACOSX/._a.tif"):
+            archive.writestr(name, b"")
+    name = f"{GRANULE}/IMG_DATA/R10m/{COMPACT}_TCI_10m.tif"
+    report = reindex(packed.parent)
+    assert [source.path for source in report.sources] == [f"/vsizip/{packed}/{name}"]
+    assert told(report) == [(Path(name).name, "indexed", 1)]
+    assert told(reindex(packed)) == [(Path(name).name, "unchanged", 1)]
+    short = packed.with_name("S2B_MSIL1C_short.zip")
+    short.write_bytes(packed.read_bytes()[:-100])
+    failed, _ = reindex(packed.parent).sources
+    assert failed.path == str(short)
+    assert "fetch it again" in failed.reason
+
+
+def test_a_packed_product_without_a_true_colour_image_is_to_be_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "S2A_OPER_PRD_MSIL1C_PDMC_2015.SAFE.zip", "w") as archive:
+        for band in ("B02", "B03", "B04"):
+            archive.writestr(f"{OLD}.SAFE/GRANULE/{OLD}/IMG_DATA/{OLD[:-7]}_{band}.jp2", b"")
+    (error,) = pictures(find_rasters(str(tmp_path))).failed.values()
+    assert error.where.startswith("/vsizip/")
+    assert error.hint.startswith("Unpack it")
 
 
 def test_a_mosaic_of_three_bands_is_the_picture_of_its_scene(tmp_path, reindex: Index):

@@ -18,7 +18,9 @@ OTHERS = (".img", ".j2k", ".jpx", ".bil", ".bip", ".bsq", ".ecw", ".sid", ".nc",
           ".hdf", ".he5", ".grib", ".grb", ".grb2", ".mbtiles", ".asc", ".dem", ".ntf", ".nitf",
           ".pix", ".mrf", ".zarr", ".safe", ".btf", ".gtiff", ".geotiff", ".cog")  # fmt: skip
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-# Lists the files of a Sentinel-2 product, which are searched themselves; of Sentinel-1 it is read.
+# A Sentinel-2 product as it is given out.
+_PACKED = re.compile(r"S2[A-Z]_(?:(?:OPER|USER)_PRD_)?MSI.*\.zip", re.IGNORECASE)
+# Lists the files of such a product, which are searched themselves; of Sentinel-1 it is read.
 _MANIFEST = re.compile(r".*/S2[^/]*/manifest\.safe", re.IGNORECASE)
 
 
@@ -27,14 +29,20 @@ def find_rasters(source: str) -> list[str]:
 
     A folder is searched with everything below it for `SUFFIXES`, in any case. Links are followed,
     each folder is entered once, and names that start with a dot are left out, as a shell does.
+    The zip archive of a Sentinel-2 product is searched, too, in a folder or named itself.
     Any other string (a file, a URL, a `/vsi` path, a GDAL connection string) is returned as is.
 
     Raises:
         RasterError: the folder holds no raster.
     """
     if not os.path.isdir(source):
-        return [source]
-    found = [path for path in _walk(source) if path.lower().endswith(SUFFIXES)]
+        return sorted(_packed(source))
+    found = [
+        name
+        for path in _walk(source)
+        if path.lower().endswith(SUFFIXES) or _PACKED.fullmatch(os.path.basename(path))
+        for name in _packed(path)
+    ]
     if not found:
         wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise RasterError(
@@ -61,6 +69,27 @@ def passed_over(source: str) -> list[str]:
             and (path in placed or os.path.splitext(path)[0] in stems)
         )
     )
+
+
+def _packed(path: str) -> list[str]:
+    """The rasters in the archive of a Sentinel-2 product; of all else, the path itself."""
+    if not _PACKED.fullmatch(os.path.basename(path)) or not os.path.isfile(path):
+        return [path]
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except Exception:  # whatever a damaged one provokes: opening it tells
+        return [path]
+    inside = [
+        f"/vsizip/{path}/{name}"
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+        and not name.startswith("/")
+        and not any(part.startswith(".") for part in name.split("/"))
+    ]
+    return inside or [path]
 
 
 def _walk(source: str) -> Iterator[str]:

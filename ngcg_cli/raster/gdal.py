@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
@@ -87,6 +88,8 @@ def telling(path: str, what: str) -> Iterator[None]:
         hint = next((hint for clue, hint in HINTS.items() if clue in reason), DAMAGED)
         if "not recognized" in reason and (system := _archive_system(path)):
             hint = f"Name a raster in the archive: {system}{path.removeprefix(system)}/NAME.tif."
+            if system == "/vsizip/" and os.path.isfile(path) and not zipfile.is_zipfile(path):
+                hint = "It is no zip archive, or cut short: fetch it again."
         raise RasterError(
             f"{what}: {reason or type(root).__name__}", where=path, hint=hint
         ) from error

@@ -114,15 +114,16 @@ def _without_picture(name: str, files: list[str]) -> RasterError:
             continue
         head, _, tail = red.groups()
         numbers = _visible(file)
-        if numbers and all(f"{head}{number}{tail}" in files for number in numbers):
-            bands = f"{shlex.quote(head)}{{{','.join(numbers)}}}{shlex.quote(tail)}"
-            target = shlex.quote(f"{head.removesuffix('_B')}_RGB.vrt")
-            return RasterError(
-                f"its {len(files)} files hold a band each, and none is a colour picture",
-                where=name,
-                # No full stop: the command is copied to the end of the line.
-                hint=f"Join three, then index again: gdalbuildvrt -separate {target} {bands}",
-            )
+        if not numbers or not all(f"{head}{number}{tail}" in files for number in numbers):
+            continue
+        bands = f"{shlex.quote(head)}{{{','.join(numbers)}}}{shlex.quote(tail)}"
+        target = shlex.quote(f"{head.removesuffix('_B')}_RGB.vrt")
+        # No full stop: the command is copied to the end of the line.
+        hint = f"Join three, then index again: gdalbuildvrt -separate {target} {bands}"
+        if name.startswith("/vsi"):
+            hint = "Unpack it and index the folder, which says how to join three."
+        what = f"its {len(files)} files hold a band each, and none is a colour picture"
+        return RasterError(what, where=name, hint=hint)
     return RasterError(
         f"its {len(files)} files hold a band each, red, green and blue not among them",
         where=name,
