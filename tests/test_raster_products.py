@@ -126,6 +126,16 @@ def test_what_stands_alone_or_is_named_is_a_raster_like_any_other(tmp_path):
     assert pictures(find_rasters(named)).paths == [named]
 
 
+def test_black_of_a_true_colour_image_of_sentinel_2_is_no_data(tmp_path):
+    data = noise(3, 40, 40)
+    data[:, :, :10] = 0
+    data[1:, :, 10:20] = 0  # red alone: dark, but there
+    for name, share in ((f"{COMPACT}_TCI_10m.tif", 0.75), ("a_TCI_10m.tif", 1.0)):
+        image, valid = read_all(write(tmp_path / name, data))
+        assert valid == share
+        assert image[0, 0].any() == (share < 1)
+
+
 def test_the_archive_of_a_product_is_searched(tmp_path, reindex: Index):
     picture = write(tmp_path / "picture", noise(3, 32, 32))
     packed = tmp_path / "in" / f"{GRANULE.partition('/')[0]}.zip"

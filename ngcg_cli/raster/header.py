@@ -10,6 +10,7 @@ from rasterio.enums import MaskFlags
 from ngcg_cli.raster import bands
 from ngcg_cli.raster.acquired import acquired
 from ngcg_cli.raster.opening import coarsest_overview
+from ngcg_cli.raster.products import is_true_colour
 from ngcg_cli.raster.tiles import TileSize
 
 # Of a raster that declares nothing missing, this share of one extreme value is worth a word.
@@ -56,6 +57,8 @@ class Header:
         self.kind: str = np.result_type(*types).name if self.mixed else types[0]
         self.eight_bit = set(types) == {"uint8"} and self.bits == {"8"}
         self.nodata: list[float | None] = [dataset.nodatavals[band - 1] for band in self.colours]
+        if is_true_colour(path) and self.nodata == [None] * 3:
+            self.nodata = [0.0] * 3
         domains = [dataset.tags(ns=ns) for ns in (None, "IMAGERY", "EXIF")]
         self.acquired = acquired(path, domains)
         self.pages = len(dataset.subdatasets)

@@ -87,6 +87,14 @@ def pictures(paths: list[str]) -> Pictures:
     return Pictures([path for path in paths if path in taken], failed, beside)
 
 
+def is_true_colour(path: str) -> bool:
+    """Whether a raster is the true-colour image of a Sentinel-2 product, by its name.
+
+    In such an image 0 in every band means that there is no data, which the file does not declare.
+    """
+    return bool(_TRUE_COLOUR.fullmatch(path) and _product_of(os.path.abspath(path)))
+
+
 def _product_of(path: str) -> str | None:
     """What the names of all files of a product begin with; None of a raster that is in none."""
     if scene := _SCENE.fullmatch(path):
