@@ -11,7 +11,7 @@ import torch
 from examples.tiny import make, soup
 from examples.tiny.measures import sides, towers
 from examples.tiny.script import script
-from examples.tiny.soup import mean
+from examples.tiny.stages.averaged import mean
 from examples.tiny.stages.gathered import Images
 from examples.tiny.stages.heads import WIDTH
 from examples.tiny.stages.mixed import mix, write
@@ -121,7 +121,7 @@ def test_a_script_ends_with_one_line(
         (sides, ["d", "o", "tiny"], "one model has no panel"),
         (sides, ["d", "o", "tiny", "--beside", "tiny"], "missing: d/rsicd150/val.tar"),
         (make, ["--data", "d", "--out", "o", "--start", "./typo"], "./typo"),
-        (make, ["--data", "d", "--out", "o", "--words"], "--words goes on from trained weights"),
+        (make, ["--data", "d", "--out", "o", "--course", "third"], "--course third goes on"),
         (make, ["--data", "d", "--out", "o"], "missing: d/rsicd150/train.tar"),
     ]
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -23,12 +23,13 @@ from examples.tiny.keyed import code, keyed, texts_digest
 from examples.tiny.recipe import Course, Recipe
 from examples.tiny.script import script
 from examples.tiny.stages import first, second
+from examples.tiny.stages.averaged import mean
 from examples.tiny.stages.balanced import balance
 from examples.tiny.stages.corpus import Part
 from examples.tiny.stages.distil import step
 from examples.tiny.stages.first import Prepared
 from examples.tiny.stages.gathered import Gathered, gather
-from examples.tiny.stages.panel import Panel
+from examples.tiny.stages.panel import Panel, bare
 from examples.tiny.stages.teachers import READER
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
@@ -38,6 +39,8 @@ from ngcg_cli.errors import UsageError
 from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.loop import Run
 
+#: The courses after the first.
+LATER = ("second", "third", "fourth")
 #: A part of the names of the tower's parameters.
 TOWER = "vision_tower."
 #: What a run's folder is named by, beside constants and data: change a stage, and it starts anew.
@@ -58,11 +61,14 @@ def main(
             help="A model that the later courses learn from beside their start; repeatable."
         ),
     ] = None,
-    tiles: Annotated[int, typer.Option(min=1, help="How many drawn tiles.")] = Recipe.tiles,
-    words: Annotated[
-        bool,
-        typer.Option("--words", help="With --start: go on with the third course alone."),
-    ] = False,
+    tiles: Annotated[
+        int,
+        typer.Option(min=1, help="How many drawn tiles; a fourth course draws 4.3 times as many."),
+    ] = Recipe.tiles,
+    course: Annotated[
+        Literal["second", "third", "fourth"],
+        typer.Option(help="With --start: go on with this course, and those after it."),
+    ] = "second",
     seed: Annotated[
         int,
         typer.Option(min=0, help="Decides the order in which things come, and the first weights."),
@@ -80,8 +86,10 @@ def main(
     recipe = _recipe(tiles, seed, float32)
     # Before the hours that come first: what is named must be there.
     pick_device(device)
-    if words and start is None:
-        raise UsageError("--words goes on from trained weights", hint="add --start MODEL")
+    if course != "second" and start is None:
+        raise UsageError(
+            f"--course {course} goes on from trained weights", hint="add --start MODEL"
+        )
     others = _fingerprints(beside or ())
     if start is not None:
         _fingerprints([start])
@@ -92,26 +100,27 @@ def main(
     made_of |= {"data": _data(gathered)}
     if start is None:
         # What only the later courses know of does not decide the first one.
-        known = replace(recipe, second=recipe.first, third=recipe.first,
-                        mixed=0, spliced=0, pasted=0)  # fmt: skip
+        later: dict[str, Any] = dict.fromkeys(LATER, recipe.first)
+        known = replace(recipe, **later, mixed=0, spliced=0, pasted=0)
         run = keyed(out / "first", recipe=known, **made_of)
         _study(first.prepare(gathered, out, recipe), recipe.first, run, gathered.val)
         start = str(run / "last")
-    # Nor does the third course decide the second one.
-    courses = [("second", recipe.second, replace(recipe, third=recipe.second)),
-               ("third", recipe.third, recipe)]  # fmt: skip
-    for name, course, known in courses[1:] if words else courses:
+    for number in range(LATER.index(course), len(LATER)):
+        name, this = LATER[number], getattr(recipe, LATER[number])
+        # Nor do the later courses decide those before them.
+        later = dict.fromkeys(LATER[number + 1 :], this)
+        known = replace(recipe, **later)
         models = [*_fingerprints([start]), *others]
         run = keyed(out / name, recipe=known, models=models, **made_of)
         _study(
-            second.prepare(gathered, start, beside or (), out, recipe, course, device),
-            course,
+            second.prepare(gathered, start, beside or (), out, recipe, this, device),
+            this,
             run,
             gathered.val,
         )
-        start = str(run / "last")
+        start = str(_left(run, start, this))
     # The last weights, not the best on val: val is measured, never chosen by.
-    final = load_encoder(str(run / "last"), "cpu", precision="float32")
+    final = load_encoder(start, "cpu", precision="float32")
     balance(final, gathered.photographs)
     figures = validate(final, gathered.val)
     final.name, final.origin = "tiny", None  # it is no one's further training: it has no base
@@ -124,14 +133,12 @@ def _recipe(tiles: int, seed: int, float32: bool) -> Recipe:
 
     def settled(course: Course) -> Course:
         precision = "float32" if float32 else course.loop.precision
-        return replace(course, loop=replace(course.loop, seed=seed, precision=precision))
+        towns, counted = (round(count * tiles / Recipe().tiles) for count in course.fresh)
+        loop = replace(course.loop, seed=seed, precision=precision)
+        return replace(course, loop=loop, fresh=(towns, counted))
 
-    return replace(
-        whole,
-        first=settled(whole.first),
-        second=settled(whole.second),
-        third=settled(whole.third),
-    )
+    courses: dict[str, Any] = {n: settled(getattr(whole, n)) for n in ("first", *LATER)}
+    return replace(whole, **courses)
 
 
 def _fingerprints(models: Sequence[str]) -> list[str]:
@@ -165,6 +172,16 @@ def _study(ready: Prepared, course: Course, run: Path, val: Part) -> None:
         resume=True,
         rates={TOWER: course.tower_rate} if course.frozen is not None else {},
     ).go()
+
+
+def _left(run: Path, start: str, course: Course) -> Path:
+    """The folder of what a finished course leaves: its last weights, or their mean with `start`."""
+    last = run / "last"
+    if not course.averaged:
+        return last
+    made = mean([bare(load_encoder(str(m), "cpu", precision="float32")) for m in (last, start)])
+    save_checkpoint(made, run / "mean", {})
+    return run / "mean"
 
 
 def validate(encoder: Encoder, val: Part) -> dict[str, float]:

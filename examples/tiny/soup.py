@@ -9,21 +9,19 @@ other. Nothing is chosen by val: it is measured.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from examples.tiny.keyed import contents
 from examples.tiny.make import validate
 from examples.tiny.script import script
+from examples.tiny.stages.averaged import mean
 from examples.tiny.stages.balanced import balance
 from examples.tiny.stages.gathered import unpacked
 from examples.tiny.stages.panel import bare
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
-from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.errors import UsageError
 
 
@@ -57,25 +55,6 @@ def main(
     made.name, made.origin = "tiny", None  # it is no one's further training: it has no base
     save_checkpoint(made, out, {"metrics": figures}, dtype=torch.float16)
     typer.echo(json.dumps(figures))
-
-
-@torch.no_grad()
-def mean(models: Sequence[Encoder]) -> Encoder:
-    """The first of the models, with the mean of all models' weights.
-
-    Raises:
-        UsageError: their weights differ in names or shapes, or their tokenizers differ.
-    """
-    states = [model.module.state_dict() for model in models]
-    shapes = [{name: weight.shape for name, weight in state.items()} for state in states]
-    if any(own != shapes[0] for own in shapes):
-        raise UsageError("these models differ in architecture: their weights have no mean")
-    if len({contents(model.folder / "tokenizer.json") for model in models}) > 1:
-        raise UsageError("these models differ in their tokenizers: their weights have no mean")
-    for name, weight in states[0].items():
-        if weight.is_floating_point():
-            weight.copy_(torch.stack([state[name] for state in states]).mean(0))
-    return models[0]
 
 
 if __name__ == "__main__":

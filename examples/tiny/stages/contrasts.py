@@ -267,11 +267,17 @@ def read_facts(folder: Path) -> tuple[np.ndarray, list[Facts]]:
     """What `write` left: the images, memory-mapped, and the facts of each."""
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     facts = []
-    for line in (folder / "facts.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        own = [Swap(*swap) for swap in row["swaps"]]
-        keys = frozenset(row["truths"]) | {swap.key for swap in own}
-        facts.append(Facts(row["captions"], keys, own))
+    # The same few thousand statements are true of many tiles: each is held once.
+    statements: dict[str, str] = {}
+    known: dict[Swap, Swap] = {}
+    with (folder / "facts.jsonl").open() as lines:
+        for line in lines:
+            row = json.loads(line)
+            swaps = (Swap(*swap) for swap in row["swaps"])
+            own = [known.setdefault(swap, swap) for swap in swaps]
+            keys = (*row["truths"], *(swap.key for swap in own))
+            truths = frozenset(statements.setdefault(key, key) for key in keys)
+            facts.append(Facts(row["captions"], truths, own))
     return images, facts
 
 

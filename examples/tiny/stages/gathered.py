@@ -103,17 +103,10 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
 
     others = keyed(out / "others", archive=contents(rsscn7))
     roads = keyed(out / "roads", archive=contents(large), pieces=recipe.pieces)
-    seeds = range(recipe.tile_seed, recipe.tile_seed + recipe.tiles)
-    drawn_by = code("examples/town/*.py", *stages("contrasts"))
-    tiles = keyed(out / "tiles", seeds=[seeds.start, seeds.stop], code=drawn_by)
-    # Some combinations of known words are kept out of the tiles, to be measured on later.
-    write(tiles, seeds)
-    drawn, facts = read_facts(tiles)
-    seeds = range(counting.FIRST_SEED, counting.FIRST_SEED + recipe.counted)
-    drawn_by = code("examples/town/*.py", *stages("contrasts", "counted"))
-    counted = keyed(out / "counted", seeds=[seeds.start, seeds.stop], code=drawn_by)
-    write(counted, seeds, make=counting.make_counted)
-    numbers, counted_facts = read_facts(counted)
+    drawn, facts = town(out, range(recipe.tile_seed, recipe.tile_seed + recipe.tiles))
+    numbers, counted_facts = in_number(
+        out, range(counting.FIRST_SEED, counting.FIRST_SEED + recipe.counted)
+    )
 
     lexical = _lexicon(out / "sources", train.scenes)
     return Gathered(
@@ -122,9 +115,9 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         val,
         Images(unlabelled(rsscn7, others), others),
         Images(pieces(large, roads, recipe.pieces), roads),
-        Images(drawn, tiles),
+        drawn,
         facts,
-        Images(numbers, counted),
+        numbers,
         counted_facts,
         _read(captions, out / "captions.npy"),
         [tuple(number[text] for text in texts) for texts in spoken],
@@ -143,6 +136,27 @@ def unpacked(archive: Path, out: Path) -> tuple[Part, Path]:
     _check([archive])
     folder = keyed(out / archive.stem, archive=contents(archive))
     return photographs(archive, folder), folder
+
+
+def town(out: Path, seeds: range) -> tuple[Images, list[Facts]]:
+    """Tiles of a drawn town, with the facts of each.
+
+    Some combinations of known words are kept out of them, to be measured on later.
+    """
+    folder = keyed(out / "tiles", seeds=[seeds.start, seeds.stop],
+                   code=code("examples/town/*.py", *stages("contrasts")))  # fmt: skip
+    write(folder, seeds)
+    pixels, facts = read_facts(folder)
+    return Images(pixels, folder), facts
+
+
+def in_number(out: Path, seeds: range) -> tuple[Images, list[Facts]]:
+    """Drawn tiles of things in number, with the facts of each."""
+    folder = keyed(out / "counted", seeds=[seeds.start, seeds.stop],
+                   code=code("examples/town/*.py", *stages("contrasts", "counted")))  # fmt: skip
+    write(folder, seeds, make=counting.make_counted)
+    pixels, facts = read_facts(folder)
+    return Images(pixels, folder), facts
 
 
 def _check(files: Sequence[Path]) -> None:

@@ -7,9 +7,11 @@ nothing but the teachers' vectors. Every step has some of each.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +23,7 @@ from examples.tiny.stages.codes import Code
 from examples.tiny.stages.contrasts import KINDS, Facts, said, taught
 from examples.tiny.stages.heads import Lexicon
 from examples.tiny.stages.pasted import phrase
-from examples.tiny.stages.views import shown
+from examples.tiny.stages.views import plain, shown
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.encoder import Encoder
 
@@ -56,17 +58,32 @@ class Cached:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images, uint8 (N, h, w, 3), each shown in a new view; `whole` as in `views.shown`."""
+    """Images, each shown in a new view.
 
-    images: np.ndarray
+    Attributes:
+        parts: uint8 (N, h, w, 3), one after the other; memory-mapped ones stay on disk.
+        whole: as in `views.shown`.
+        plain: the share of images that are shown as they are.
+    """
+
+    parts: Sequence[np.ndarray]
     whole: bool = False
+    plain: float = 0.0
 
     def __len__(self) -> int:
-        return len(self.images)
+        return sum(map(len, self.parts))
 
     def take(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A view of each."""
-        return np.stack([shown(self.images[row], rng, self.whole) for row in rows])
+        return np.stack([self._view(int(row), rng) for row in rows])
+
+    def _view(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        ends = list(accumulate(map(len, self.parts)))
+        part = bisect_right(ends, row)
+        image = self.parts[part][row - ends[part]]
+        if self.plain and rng.random() < self.plain:
+            return plain(image)
+        return shown(image, rng, self.whole)
 
 
 @dataclass(frozen=True)

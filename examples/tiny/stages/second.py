@@ -1,9 +1,10 @@
-"""The second course and the third: a trained student goes on, on new views of every image.
+"""The courses after the first: a trained student goes on, its eyes open.
 
-Its eyes are open in both; in the third no true labels teach, and it reads far more. The teachers
-are a panel of the student itself, as it was, and of other trained models, for images; and heads
-over the text teacher that read into the space of these, for words. For captions, and for what is
-spliced from them, both.
+In the second it sees new views of every image; in the third no true labels teach, and it reads far
+more; in the fourth it learns from drawn tiles that are all new, and is held where it is in all
+else. The teachers are a panel of the student itself, as it was, and of other trained models, for
+images; and heads over the text teacher that read into the space of these, for words. For captions,
+and for what is spliced from them, both. A student that is held has the panel alone.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.measures.paraphrases import held_out
 from examples.tiny.recipe import Course, Recipe
 from examples.tiny.stages.codes import Code
-from examples.tiny.stages.contrasts import said
+from examples.tiny.stages.contrasts import Facts, said
+from examples.tiny.stages.counted import FIRST_SEED
 from examples.tiny.stages.distil import Lesson
 from examples.tiny.stages.eyes import open_eyes
 from examples.tiny.stages.first import Prepared
-from examples.tiny.stages.gathered import Gathered, Images
+from examples.tiny.stages.gathered import Gathered, Images, Read, in_number, town
 from examples.tiny.stages.heads import read_by, train_reader
 from examples.tiny.stages.lessons import Batches, Pasted, Photographs, Pixels, Said, Tiles
 from examples.tiny.stages.mixed import write as mix
@@ -84,10 +86,16 @@ def prepare(
         )
         for n, (epochs, seed) in enumerate(heads.readers)
     ]
-    # A caption lies where the readers and the panel have it, each of whose models has a vote.
-    votes = len(panel.models)
-    spoken = unit(read_by(readers, captions.features) + votes * panel.say(captions.texts, out))
-    seen = unit(np.sum(views, axis=0))
+
+    def said_by(part: Read, *, voted: bool = False) -> np.ndarray:
+        """Where sentences are to lie; `voted`: each of the panel's models has a vote, too."""
+        if course.held:
+            return panel.say(part.texts, out)
+        vectors = read_by(readers, part.features)
+        return unit(vectors + len(panel.models) * panel.say(part.texts, out)) if voted else vectors
+
+    spoken = said_by(captions, voted=True)
+    seen = views[0] if course.held else unit(np.sum(views, axis=0))
     others = np.concatenate([gathered.others.pixels, gathered.roads.pixels])
     folder = keyed(out / "mixed", on=[train.folder, gathered.others.folder, gathered.roads.folder],
                    count=recipe.mixed, code=sources(*stages("mixed")))  # fmt: skip
@@ -95,8 +103,7 @@ def prepare(
     mixed = Images(mix(folder, photos, recipe.mixed), folder)
     uncaptioned = (gathered.others, gathered.roads, mixed)
 
-    facts = gathered.facts + gathered.counted_facts
-    drawn = np.concatenate([gathered.tiles.pixels, gathered.counted.pixels])
+    facts, tiles = drawn(gathered, out, recipe, course)
     code = Code(facts)
     drawers = stages("contrasts", "counted", "pasted", "seasons", "ways")
     drawn_by = sources("examples/town/*.py", *drawers)
@@ -105,31 +112,29 @@ def prepare(
     glued, keys = paste(folder, others, recipe.pasted)
     more = spliced(captions.texts, gathered.own, gathered.lexical.images.tolist(), recipe.spliced)
     made = read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
-    words = [
-        *((part.texts, read_by(readers, part.features)) for part in gathered.words),
-        (more, unit(read_by(readers, made) + votes * panel.say(more, out))),
-        (captions.texts, spoken),
-    ]
-    shares = [np.full(len(texts), share / len(texts))
-              for (texts, _), share in zip(words, course.word_shares, strict=True)]  # fmt: skip
+    parts = [*((part, False) for part in gathered.words), (Read(more, made), True),
+             (captions, True)]  # fmt: skip
+    words = [(part.texts, said_by(part, voted=voted), share)
+             for (part, voted), share in zip(parts, course.word_shares, strict=True)
+             if share]  # fmt: skip
     batches = Batches(
-        Photographs(Pixels(train.pixels), seen, gathered.own),
+        Photographs(Pixels([train.pixels], plain=course.held), seen, gathered.own),
         Photographs(
-            Pixels(np.concatenate([part.pixels for part in uncaptioned])),
+            Pixels([part.pixels for part in uncaptioned], plain=course.held),
             np.concatenate([panel.look(part) for part in uncaptioned]),
         ),
-        Tiles(Pixels(drawn, whole=True), facts, code),
+        Tiles(Pixels(tiles, whole=True), facts, code),
         Said(captions.texts, spoken),
         gathered.lexical,
-        read_by(readers, told.features),
+        said_by(told),
         Said(
-            [text for texts, _ in words for text in texts],
-            np.concatenate([targets for _, targets in words]),
-            np.concatenate(shares),
+            [text for texts, _, _ in words for text in texts],
+            np.concatenate([targets for _, targets, _ in words]),
+            np.concatenate([np.full(len(texts), share / len(texts)) for texts, _, share in words]),
         ),
         encoder,
         course.sizes,
-        Pasted(Pixels(glued, whole=True), keys),
+        Pasted(Pixels([glued], whole=True), keys),
         Alter([query for query, _ in held_out()], things()),
         recipe.seed,
     )
@@ -139,6 +144,22 @@ def prepare(
     lesson.know_codes(_differences(encoder, code))
     lesson.to(encoder.device)
     return Prepared(batches, encoder, lesson)
+
+
+def drawn(
+    gathered: Gathered, out: Path, recipe: Recipe, course: Course
+) -> tuple[list[Facts], list[np.ndarray]]:
+    """Facts and pixels of the course's drawn tiles: of its own, or those that were gathered."""
+    towns, counted = course.fresh
+    if not towns + counted:
+        pixels = [gathered.tiles.pixels, gathered.counted.pixels]
+        return gathered.facts + gathered.counted_facts, pixels
+    # Seeds that no course before has seen.
+    first = recipe.tile_seed + recipe.tiles
+    tiles, facts = town(out, range(first, first + towns))
+    first = FIRST_SEED + recipe.counted
+    numbers, counted_facts = in_number(out, range(first, first + counted))
+    return facts + counted_facts, [tiles.pixels, numbers.pixels]
 
 
 def _differences(encoder: Encoder, code: Code) -> torch.Tensor:

@@ -22,6 +22,12 @@ LEAST = 0.55
 _PARCHED = 0.08
 
 
+def plain(image: np.ndarray) -> np.ndarray:
+    """A uint8 image (h, w, 3) as it is, as normalised float32 planes (3, 256, 256)."""
+    picture = Image.fromarray(np.ascontiguousarray(image)).resize((SIDE, SIDE), FILTER)
+    return _normalised(np.asarray(picture, np.float32))
+
+
 def shown(image: np.ndarray, rng: np.random.Generator, whole: bool = False) -> np.ndarray:
     """A view of a uint8 image (h, w, 3) as normalised float32 planes (3, 256, 256).
 
@@ -45,7 +51,12 @@ def shown(image: np.ndarray, rng: np.random.Generator, whole: bool = False) -> n
         picture.save(packed, "JPEG", quality=int(rng.integers(20, 80)))
         picture = Image.open(packed)
     pixels = np.asarray(picture.resize((SIDE, SIDE), FILTER), np.float32)
-    return _lit(pixels, rng).transpose(2, 0, 1)
+    return _normalised(_lit(pixels, rng))
+
+
+def _normalised(pixels: np.ndarray) -> np.ndarray:
+    out: np.ndarray = ((np.clip(pixels, 0, 255) - 127) / 128).astype(np.float32)
+    return out.transpose(2, 0, 1)
 
 
 def _cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -57,7 +68,7 @@ def _cut(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lit(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other light, colour and air; normalised as the encoder does."""
+    """Other light, colour and air."""
     if rng.random() < 0.7:
         gain = float(rng.uniform(0.75, 1.25)) * np.ones(3, np.float32)
         shift = float(rng.uniform(-20, 20)) * np.ones(3, np.float32)
@@ -72,4 +83,4 @@ def _lit(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         share = np.float32(rng.uniform(0.05, 0.55))
         air = rng.uniform(170, 235) + rng.uniform(-10, 10, 3)
         pixels = pixels * (1 - share) + air.astype(np.float32) * share
-    return ((np.clip(pixels, 0, 255) - 127) / 128).astype(np.float32)
+    return pixels
