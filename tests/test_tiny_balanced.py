@@ -27,7 +27,7 @@ def test_the_banks_are_what_the_vectors_lie_around(monkeypatch: pytest.MonkeyPat
     near[:, -2:] = 0
     photographs = unit(centres[[0] * 50 + [1] * 30 + [2] * 20] + near)
     made = balanced.fitted(photographs, sentences, 0.6)
-    np.testing.assert_allclose(made.measures, [0.6, 0.065, 0.2])
+    np.testing.assert_allclose(made.measures, [0.6, balanced.HEAT, balanced.SIZE])
     order = (torch.from_numpy(centres) @ made.images.T).argmax(1)
     torch.testing.assert_close(made.images[order], torch.from_numpy(centres), atol=0.01, rtol=0)
     np.testing.assert_allclose(made.image_shares[order].exp(), [0.5, 0.3, 0.2], atol=1e-6)

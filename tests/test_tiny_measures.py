@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from examples.tiny.measures import invariance, other_captions
+from examples.tiny.measures import attributes, invariance, other_captions
 from examples.tiny.measures.places import Box, fits, measure, questions
 from examples.tiny.measures.robustness import WAYS
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -91,3 +91,11 @@ def test_a_tie_does_not_help_other_captions() -> None:
     texts[2] = images[3:].sum(0)  # nine are nearer than the right one
     figures = other_captions.measure(images, texts, np.array([0, 1, 2]))
     assert figures == {"R@1": 33.33, "R@5": 66.67, "R@10": 66.67}
+
+
+def test_other_tiles_can_be_asked_about() -> None:
+    images, pairs = attributes.items(tiles=12, most=2)
+    kinds = [pair.kind for pair in pairs]
+    assert max(map(kinds.count, kinds)) == 2
+    others, _ = attributes.items(tiles=2, first=attributes.FIRST_SEED + 10)
+    np.testing.assert_array_equal(others, images[10:])

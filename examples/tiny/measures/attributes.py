@@ -41,7 +41,9 @@ class Item(NamedTuple):
     values: tuple[str, str]
 
 
-def items(cache: Path | None = None, tiles: int = TILES) -> tuple[np.ndarray, list[Item]]:
+def items(
+    cache: Path | None = None, tiles: int = TILES, first: int = FIRST_SEED, most: int = MOST
+) -> tuple[np.ndarray, list[Item]]:
     """Images (N, 150, 150, 3) uint8 and the pairs on them; drawn once if `cache` is given."""
     if cache and (cache / "pairs.json").exists():
         rows = json.loads((cache / "pairs.json").read_text())
@@ -51,10 +53,10 @@ def items(cache: Path | None = None, tiles: int = TILES) -> tuple[np.ndarray, li
         ]
     drawn, found = [], []
     for row in range(tiles):
-        image, contrasts = draw(FIRST_SEED + row, SIDE)
+        image, contrasts = draw(first + row, SIDE)
         drawn.append(image)
         found += [Item(row, c.kind, c.true, c.false, c.values) for c in contrasts]
-    images, chosen = np.stack(drawn), balanced(found)
+    images, chosen = np.stack(drawn), balanced(found, most)
     if cache:
         cache.mkdir(parents=True, exist_ok=True)
         np.save(cache / "images.npy", images)
@@ -113,10 +115,12 @@ def main(
     model: Annotated[str, typer.Argument(help="Name or folder.")] = "tiny",
     cache: Annotated[Path | None, typer.Option(help="Folder to keep the drawn tiles in.")] = None,
     tiles: Annotated[int, typer.Option(help="Tiles to draw.")] = TILES,
+    first: Annotated[int, typer.Option(help="The first one's seed.")] = FIRST_SEED,
+    most: Annotated[int, typer.Option(help="Pairs of a kind.")] = MOST,
     verbose: Annotated[bool, typer.Option(help="Add the pairs.")] = False,
 ) -> None:
     """Print the share of drawn tiles whose true caption scores above the false one, as JSON."""
-    images, pairs = items(cache, tiles)
+    images, pairs = items(cache, tiles, first, most)
     figures = measure(load_encoder(model), images, pairs)
     if verbose:
         figures["list"] = [pair._asdict() for pair in pairs]

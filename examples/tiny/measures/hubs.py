@@ -23,12 +23,12 @@ import typer
 
 from examples.tiny.make import ranked
 from examples.tiny.script import script
-from examples.tiny.stages.balanced import fitted, said
+from examples.tiny.stages.balanced import SHARE, fitted, said
 from examples.tiny.stages.gathered import Images, unpacked
 from examples.tiny.stages.panel import Panel
 from ngcg_cli.encoder.checkpoint import load_encoder
 
-SHARES = (0.35, 0.7, 1.0)
+SHARES = (0.35, SHARE, 1.0)
 _FIRST = 10
 
 

@@ -23,7 +23,7 @@ from ngcg_cli.encoder.encoder import Encoder
 POINTS = 1024
 #: How much of the nearness is taken off; the heat of the soft maximum that tells how near; what the
 #: two directions that are given up hold in vectors of length one.
-SHARE, HEAT, SIZE = 0.7, 0.065, 0.2
+SHARE, HEAT, SIZE = 0.635, 0.057, 0.2
 
 
 def balance(encoder: Encoder, train: Part) -> None:
