@@ -64,7 +64,7 @@ class Course:
             other model is beside it. 0: all come in views, and readers say it, too.
         fresh: so many tiles of the town, and of things in number, are drawn for this course alone;
             none: it sees those of the courses before. Of pairs of numbers on tiles that had been
-            seen, a student told 97 % apart, and 77 % on others.
+            seen, a student told 89 % apart, and 70 % on others.
         averaged: what it leaves is the mean of its last weights and of those it began from.
     """
 
