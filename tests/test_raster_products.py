@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from journey_samples import Index, told
 from raster_files import noise, read_all, write
 
-from ngcg_cli.journeys.finding import Choice, find
+from ngcg_cli.errors import RasterError
+from ngcg_cli.journeys.finding import Choice, find, gone_under
 from ngcg_cli.raster import find_rasters
 from ngcg_cli.raster.find import passed_over
 from ngcg_cli.raster.products import pictures
+from ngcg_cli.search import SourceRecord
+from ngcg_cli.search.match import matching
 
 COMPACT = "T32TQM_20200101T101411"
 GRANULE = f"S2A_MSIL2A_20200101T101411_N0213_R022_T32TQM_20200101T114500.SAFE/GRANULE/{COMPACT}"
@@ -60,7 +65,7 @@ def test_of_sentinel_2_the_finest_true_colour_image_is_taken(tmp_path, caplog):
     assert found.paths == [str(tmp_path / wanted), str(tmp_path / "other.tif")]
     assert not found.failed
     (line,) = caplog.messages
-    assert "products: 1, the true-colour" in line
+    assert "products: 1, one picture of each" in line
     assert "left out: 20, name one" in line
     touch(tmp_path / GRANULE.partition("/")[0], "manifest.safe")
     assert not passed_over(str(tmp_path))
@@ -105,6 +110,8 @@ def test_sentinel_2_without_a_true_colour_image_says_what_to_do(tmp_path):
         ("LC08_CU_001005_20200101_20210504_02", "SR_B2 SR_B3 SR_B4 QA_PIXEL", "SR_B{4,3,2}"),
         ("LM05_L1TP_193024_19900101_20200823_02_T2", "B1 B2 B3 B4", None),
         (LANDSAT, "SR_B3 SR_B4 SR_B5", None),
+        ("LC08_L1TP_193024_20180101_20180823_01_T1", "sr_band2 sr_band3 sr_band4 pixel_qa"
+         " sr_aerosol", "sr_band{4,3,2}"),
     ],
 )  # fmt: skip
 def test_a_scene_of_landsat_says_what_to_do(tmp_path, scene, bands, visible):
@@ -116,6 +123,25 @@ def test_a_scene_of_landsat_says_what_to_do(tmp_path, scene, bands, visible):
     command = f"{tmp_path}/{scene}/{scene}_{visible}.TIF"
     wanted = command if visible else "red, green and blue not among them. Name the file"
     assert wanted in failed[f"{scene}/{scene}"]
+
+
+def test_pictures_of_ones_own_among_the_bands_are_rasters_like_any_other(tmp_path):
+    own = (
+        f"{LANDSAT}_B432.tif",
+        f"{LANDSAT}_B543.tif",
+        f"{GRANULE}/IMG_DATA/{COMPACT}_RGB.jp2",
+        f"{GRANULE}/IMG_DATA/mine.jp2",
+    )
+    touch(tmp_path, *own, *level_2a())
+    paths, failed = chosen(tmp_path)
+    assert set(own) < set(paths)
+    assert not failed
+
+
+def test_resolutions_out_of_their_product_are_one_picture(tmp_path):
+    names = (f"R{s}m/{COMPACT}_{b}_{s}m.jp2" for s in (10, 20) for b in ("B02", "TCI"))
+    touch(tmp_path, *names)
+    assert chosen(tmp_path) == ([f"R10m/{COMPACT}_TCI_10m.jp2"], {})
 
 
 def test_what_stands_alone_or_is_named_is_a_raster_like_any_other(tmp_path):
@@ -150,6 +176,13 @@ def test_the_archive_of_a_product_is_searched(tmp_path, reindex: Index):
     assert [source.path for source in report.sources] == [f"/vsizip/{packed}/{name}"]
     assert told(report) == [(Path(name).name, "indexed", 1)]
     assert told(reindex(packed)) == [(Path(name).name, "unchanged", 1)]
+    with zipfile.ZipFile(packed.with_name("S2B_MSIL2A_quicklooks.zip"), "w") as archive:
+        archive.writestr("look.jpg", b"")
+    (packed.parent / GRANULE.partition("/")[0]).mkdir()  # unpacked: the folder stands for it
+    with pytest.raises(RasterError, match="no raster"):
+        find_rasters(str(packed.parent))
+    assert find_rasters(str(packed))  # named, it is read all the same
+    (packed.parent / GRANULE.partition("/")[0]).rmdir()
     short = packed.with_name("S2B_MSIL1C_short.zip")
     short.write_bytes(packed.read_bytes()[:-100])
     failed, _ = reindex(packed.parent).sources
@@ -195,3 +228,19 @@ def test_a_mosaic_of_three_bands_is_the_picture_of_its_scene(tmp_path, reindex: 
         means = image[:, column - 10 : column + 10].mean(axis=(0, 1))
         assert means.argmax() == channel
         assert means[channel] > 200
+
+
+def test_an_archive_that_is_gone_takes_its_pictures_along(tmp_path):
+    packed = tmp_path / "in" / "S2A_MSIL2A_a.zip"
+    packed.parent.mkdir()
+    (packed.parent / "other.tif").touch()
+    path = f"/vsizip/{packed}/S2A.SAFE/T_TCI.jp2"
+    known = {path: SourceRecord(path, None, None, "auto", 0.5, 0.5)}
+    index: Any = SimpleNamespace(path="index", sources=lambda: list(known.values()))
+    assert matching(index, str(packed.parent)) == matching(index, str(packed)) == [path]
+    found = find([str(packed.parent)], {}, Choice())
+    assert gone_under([str(packed.parent)], known, found) == [path]
+    assert gone_under([str(packed)], known, found) == [path]
+    assert not gone_under([str(tmp_path / "elsewhere")], known, found)
+    packed.touch()
+    assert not gone_under([str(packed.parent)], known, found)

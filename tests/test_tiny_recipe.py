@@ -204,9 +204,8 @@ def test_a_step_with_open_eyes_teaches_the_tower(batches: Batches, encoder: Enco
     def pictures(count: int) -> np.ndarray:
         return rng.integers(0, 256, (count, 40, 40, 3), dtype=np.uint8)
 
-    batches.photographs = replace(
-        batches.photographs, seen=Pixels([pictures(5), pictures(3)], plain=0.5)
-    )
+    mixed = Pixels([pictures(5), pictures(3)], plain=0.5)
+    batches.photographs = replace(batches.photographs, seen=mixed)
     batches.unlabelled = replace(batches.unlabelled, seen=Pixels([pictures(5)]))
     batches.tiles = replace(batches.tiles, seen=Pixels([pictures(6)], whole=True))
     batches.pasted = Pasted(Pixels([pictures(4)], whole=True), [["has|pool|"], ["has|tank|"]] * 2)

@@ -3,7 +3,7 @@
 Four courses follow each other. In the first the vision tower stays as ImageNet left it and its
 patch tokens are cached; in the second the tower learns, too, and sees each image in a new view at
 each step; in the third nothing but teachers and drawn things teach, sentences above all; in the
-fourth only drawn tiles teach, of which each is new, and all else is held where it is.
+fourth only drawn things teach, tiles that are all new above all, and all else is held where it is.
 """
 
 from __future__ import annotations

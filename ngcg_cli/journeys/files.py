@@ -45,8 +45,11 @@ def from_root(source: str) -> str:
 
 
 def is_gone(path: str) -> bool:
-    """Whether a source of an index is a local path with nothing there any more."""
-    return is_local(path) and not os.path.lexists(path)
+    """Whether a source of an index is a local path, or in an archive, that is there no more."""
+    from ngcg_cli.search.match import file_of
+
+    file = file_of(path)
+    return is_local(file) and not os.path.lexists(file)
 
 
 def with_facts(record: SourceRecord) -> SourceRecord:

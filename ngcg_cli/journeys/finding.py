@@ -12,6 +12,7 @@ from ngcg_cli.errors import NgcgError
 from ngcg_cli.journeys.files import from_root, is_gone, is_local
 from ngcg_cli.progress import Progress
 from ngcg_cli.search import SourceRecord
+from ngcg_cli.search.match import file_of
 
 if TYPE_CHECKING:
     from ngcg_cli.stac import Picked
@@ -88,7 +89,7 @@ def find(
             _fail(found, name, error)
     if beside:
         logger.info(
-            "satellite products: %s, the true-colour image of each is taken; files left out: %s, "
+            "satellite products: %s, one picture of each is taken; files left out: %s, "
             "name one to index it",
             f"{len(beside):,}",
             f"{sum(beside.values()):,}",
@@ -158,7 +159,7 @@ def gone_under(sources: list[str], known: Mapping[str, SourceRecord], found: Fou
     return [
         path
         for path, record in known.items()
-        if ((path in files or path.startswith(folders)) and is_gone(path))
+        if ((file_of(path) in files or file_of(path).startswith(folders)) and is_gone(path))
         or (record.catalog in found.whole and path not in there)
     ]
 

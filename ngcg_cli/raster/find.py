@@ -36,12 +36,12 @@ def find_rasters(source: str) -> list[str]:
         RasterError: the folder holds no raster.
     """
     if not os.path.isdir(source):
-        return sorted(_packed(source))
+        return sorted(_packed(source)) or [source]
     found = [
         name
         for path in _walk(source)
         if path.lower().endswith(SUFFIXES) or _PACKED.fullmatch(os.path.basename(path))
-        for name in _packed(path)
+        for name in ([] if _unpacked(path) else _packed(path))
     ]
     if not found:
         wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
@@ -82,14 +82,21 @@ def _packed(path: str) -> list[str]:
             names = archive.namelist()
     except Exception:  # whatever a damaged one provokes: opening it tells
         return [path]
-    inside = [
+    return [
         f"/vsizip/{path}/{name}"
         for name in names
         if name.lower().endswith(SUFFIXES)
         and not name.startswith("/")
         and not any(part.startswith(".") for part in name.split("/"))
     ]
-    return inside or [path]
+
+
+def _unpacked(path: str) -> bool:
+    """Whether the archive of a product lies beside the folder that it was unpacked into."""
+    if not _PACKED.fullmatch(os.path.basename(path)):
+        return False
+    stem = path[: -len(".zip")]
+    return os.path.isdir(stem) or os.path.isdir(f"{stem}.SAFE")
 
 
 def _walk(source: str) -> Iterator[str]:

@@ -21,22 +21,28 @@ from ngcg_cli.raster import vrt
 # Of Sentinel-2: T32TQM_20200101T101411_B04_10m.jp2, since 2016; and whatever lies in a granule, as
 # S2A_OPER_MSI_L1C_TL_..._T32TQM_N02.01/IMG_DATA/..._B04.jp2 before, and masks.
 _TILE = re.compile(
-    r"(.*/(?:L2A_)?T\d\d[A-Z]{3}_\d{8}T\d{6})_(?:B\d[\dA]|TCI|AOT|WVP|SCL|PVI)(?:_\d0m)?"
+    r"(.*?/)(?:R\d0m/)?((?:L2A_)?T\d\d[A-Z]{3}_\d{8}T\d{6})_"
+    r"(?:B\d[\dA]|TCI|AOT|WVP|SCL|PVI)(?:_\d0m)?"
     r"\.(?:jp2|tiff?)",
     re.IGNORECASE,
 )
-_GRANULE = re.compile(r"(.*/GRANULE/[^/]+)/(?:IMG|QI)_DATA/", re.IGNORECASE)
+_GRANULE = re.compile(
+    r"(.*/GRANULE/[^/]+)/(?:QI_DATA/.*|IMG_DATA/.*_(?:B\d[\dA]|TCI|AOT|WVP|SCL)(?:_\d0m)?)"
+    r"\.(?:jp2|tiff?)",
+    re.IGNORECASE,
+)
 _TRUE_COLOUR = re.compile(r".*_TCI(?:_\d0m)?\.(?:jp2|tiff?)", re.IGNORECASE)
 # Of Landsat: LC08_L2SP_193024_20200101_20200823_02_T1_SR_B4.TIF. Other files that begin so are
 # pictures that somebody has made of them.
 _SCENE = re.compile(
     r"(.*/L([CEMOT])(\d\d)_(?:L[12]\w\w|CU|AK|HI)_\d{6}_\d{8}_\d{8}_\d\d(?:_(?:T[12]|RT))?)_"
-    r"(?:(?:SR|ST|TA|BT)_)?(?:B\d+(?:_VCID_\d)?|B?QA|(?:CLOUD|LINEAGE|PIXEL|RADSAT)_?QA|"
+    r"(?:(?:SR|ST|TA|BT|TOA)_)?(?:B(?:AND)?(?:1[01]|\d)(?:_VCID_\d)?|B?QA|AEROSOL|"
+    r"(?:CLOUD|LINEAGE|PIXEL|RADSAT)_?QA|"
     r"QA_(?:PIXEL|RADSAT|AEROSOL)|ATMOS_OPACITY|ATRAN|CDIST|[DTU]RAD|EMIS|EMSD|[SV][AZ]A)"
     r"\.tiff?",
     re.IGNORECASE,
 )
-_BAND = re.compile(r"(.*_B)(\d+)((?:_\d0m)?\.\w+)", re.IGNORECASE)
+_BAND = re.compile(r"(.*_B(?:AND)?)(\d+)((?:_\d0m)?\.\w+)", re.IGNORECASE)
 
 
 @dataclass
@@ -92,6 +98,7 @@ def is_true_colour(path: str) -> bool:
 
     In such an image 0 in every band means that there is no data, which the file does not declare.
     """
+    path = path.partition("?")[0]  # a signed URL's signature
     return bool(_TRUE_COLOUR.fullmatch(path) and _product_of(os.path.abspath(path)))
 
 
@@ -99,10 +106,10 @@ def _product_of(path: str) -> str | None:
     """What the names of all files of a product begin with; None of a raster that is in none."""
     if scene := _SCENE.fullmatch(path):
         return scene[1]
-    tile, granule = _TILE.fullmatch(path), _GRANULE.match(path)
-    if granule and (tile or path.lower().endswith(".jp2")):
+    if granule := _GRANULE.fullmatch(path):
         return granule[1]
-    return tile and tile[1]
+    tile = _TILE.fullmatch(path)
+    return tile and tile[1] + tile[2]
 
 
 def _in_mosaics(paths: Iterable[str]) -> set[str]:
@@ -125,11 +132,11 @@ def _without_picture(name: str, files: list[str]) -> RasterError:
         if not numbers or not all(f"{head}{number}{tail}" in files for number in numbers):
             continue
         bands = f"{shlex.quote(head)}{{{','.join(numbers)}}}{shlex.quote(tail)}"
-        target = shlex.quote(f"{head.removesuffix('_B')}_RGB.vrt")
+        target = shlex.quote(f"{head.rpartition('_')[0]}_RGB.vrt")
         # No full stop: the command is copied to the end of the line.
         hint = f"Join three, then index again: gdalbuildvrt -separate {target} {bands}"
         if name.startswith("/vsi"):
-            hint = "Unpack it and index the folder, which says how to join three."
+            hint = "Unpack it where it lies: its folder stands for it, and says how to join three."
         what = f"its {len(files)} files hold a band each, and none is a colour picture"
         return RasterError(what, where=name, hint=hint)
     return RasterError(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 
 from ngcg_cli import items
 from ngcg_cli.errors import TileIndexError
 from ngcg_cli.search.store import Store
+
+_IN_ZIP = re.compile(r"/vsizip/\{?(/.+?\.zip)\}?/.*", re.IGNORECASE)
 
 
 def matching(index: Store, names: str | Iterable[str]) -> list[str]:
@@ -40,8 +43,20 @@ def matching(index: Store, names: str | Iterable[str]) -> list[str]:
 
 
 def _place(path: str) -> str:
-    """A path from the root, without links; what is no local path (a URL, /vsi...) as it is."""
+    """A path from the root, without links; what is no local path (a URL, /vsi...) as it is.
+
+    What is in a zip archive lies below the archive's own path.
+    """
+    archive = file_of(path)
+    if archive != path:
+        return os.path.realpath(archive) + path.partition(archive)[2]
     return path if "://" in path or path.startswith("/vsi") else os.path.realpath(path)
+
+
+def file_of(path: str) -> str:
+    """The file that a source is read from: of one in a zip archive the archive, there or gone."""
+    inside = _IN_ZIP.fullmatch(path)
+    return inside[1] if inside else path
 
 
 def _near(name: str, paths: list[str]) -> str:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
+from examples.tiny.keyed import code, keyed, stages
 from examples.tiny.script import script
 from examples.tiny.stages.contrasts import KINDS, draw, taught
 from examples.tiny.stages.corpus import SIDE
@@ -45,6 +46,9 @@ def items(
     cache: Path | None = None, tiles: int = TILES, first: int = FIRST_SEED, most: int = MOST
 ) -> tuple[np.ndarray, list[Item]]:
     """Images (N, 150, 150, 3) uint8 and the pairs on them; drawn once if `cache` is given."""
+    if cache:
+        drawn_by = code("examples/town/*.py", *stages("contrasts"))
+        cache = keyed(cache / "pairs", tiles=tiles, first=first, most=most, code=drawn_by)
     if cache and (cache / "pairs.json").exists():
         rows = json.loads((cache / "pairs.json").read_text())
         images = np.load(cache / "images.npy", allow_pickle=False)

@@ -18,7 +18,7 @@ import torch
 from examples.tiny.keyed import code as sources
 from examples.tiny.keyed import keyed, stages, texts_digest
 from examples.tiny.measures.paraphrases import held_out
-from examples.tiny.recipe import Course, Recipe
+from examples.tiny.recipe import Course, Heads, Recipe
 from examples.tiny.stages.codes import Code
 from examples.tiny.stages.contrasts import Facts, said
 from examples.tiny.stages.counted import FIRST_SEED
@@ -32,7 +32,7 @@ from examples.tiny.stages.mixed import write as mix
 from examples.tiny.stages.panel import LEAST, Panel, bare, unit
 from examples.tiny.stages.pasted import write as paste
 from examples.tiny.stages.spliced import spliced
-from examples.tiny.stages.teachers import READER, read
+from examples.tiny.stages.teachers import READER, Head, read
 from examples.tiny.stages.vocabulary import Alter, things
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -60,32 +60,9 @@ def prepare(
                    for name in (start, *beside)])  # fmt: skip
     train, captions, told = gathered.train, gathered.captions, gathered.told
     panel.agree(train, captions.texts, out)
-    views = [panel.look(train, view) for view in range(_VIEWS)]
-    heads = recipe.heads
-    made_of = {
-        "panel": panel.known,
-        "reader": READER,
-        "code": sources(*stages("heads", "panel")),
-        "views": [_VIEWS, LEAST],
-        "heads": heads,
-        "images": train.folder,
-        "texts": texts_digest([captions.texts, told.texts, gathered.own]),
-        "scenes": texts_digest(gathered.lexical.scenes.tolist()),
-    }
-    readers = [
-        train_reader(
-            views,
-            captions.features,
-            gathered.own,
-            gathered.lexical,
-            told.features,
-            keyed(out / f"reader-{n}.safetensors", **made_of),
-            epochs=epochs,
-            seed=seed,
-            settings=heads,
-        )
-        for n, (epochs, seed) in enumerate(heads.readers)
-    ]
+    # A student that is held is told by the panel alone, of photographs as they are.
+    views = [panel.look(train, view) for view in range(1 if course.held else _VIEWS)]
+    readers = [] if course.held else _readers(gathered, panel, views, out, recipe.heads)
 
     def said_by(part: Read, *, voted: bool = False) -> np.ndarray:
         """Where sentences are to lie; `voted`: each of the panel's models has a vote, too."""
@@ -95,7 +72,7 @@ def prepare(
         return unit(vectors + len(panel.models) * panel.say(part.texts, out)) if voted else vectors
 
     spoken = said_by(captions, voted=True)
-    seen = views[0] if course.held else unit(np.sum(views, axis=0))
+    seen = unit(np.sum(views, axis=0))
     others = np.concatenate([gathered.others.pixels, gathered.roads.pixels])
     folder = keyed(out / "mixed", on=[train.folder, gathered.others.folder, gathered.roads.folder],
                    count=recipe.mixed, code=sources(*stages("mixed")))  # fmt: skip
@@ -111,7 +88,9 @@ def prepare(
                    count=recipe.pasted, code=drawn_by)  # fmt: skip
     glued, keys = paste(folder, others, recipe.pasted)
     more = spliced(captions.texts, gathered.own, gathered.lexical.images.tolist(), recipe.spliced)
-    made = read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
+    made = np.empty(0, np.float32)
+    if not course.held:
+        made = read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
     parts = [*((part, False) for part in gathered.words), (Read(more, made), True),
              (captions, True)]  # fmt: skip
     words = [(part.texts, said_by(part, voted=voted), share)
@@ -144,6 +123,36 @@ def prepare(
     lesson.know_codes(_differences(encoder, code))
     lesson.to(encoder.device)
     return Prepared(batches, encoder, lesson)
+
+
+def _readers(
+    gathered: Gathered, panel: Panel, views: Sequence[np.ndarray], out: Path, heads: Heads
+) -> list[Head]:
+    """Heads over the text teacher that read into the space of these views of the photographs."""
+    made_of = {
+        "panel": panel.known,
+        "reader": READER,
+        "code": sources(*stages("heads", "panel")),
+        "views": [_VIEWS, LEAST],
+        "heads": heads,
+        "images": gathered.train.folder,
+        "texts": texts_digest([gathered.captions.texts, gathered.told.texts, gathered.own]),
+        "scenes": texts_digest(gathered.lexical.scenes.tolist()),
+    }
+    return [
+        train_reader(
+            views,
+            gathered.captions.features,
+            gathered.own,
+            gathered.lexical,
+            gathered.told.features,
+            keyed(out / f"reader-{n}.safetensors", **made_of),
+            epochs=epochs,
+            seed=seed,
+            settings=heads,
+        )
+        for n, (epochs, seed) in enumerate(heads.readers)
+    ]
 
 
 def drawn(
