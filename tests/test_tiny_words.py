@@ -279,7 +279,11 @@ def test_pairs_are_balanced_between_their_two_directions():
 def test_a_model_that_only_reads_wins_half_and_one_that_knows_wins_all(tmp_path, monkeypatch):
     monkeypatch.setattr(attributes, "SIDE", 24)
     images, pairs = attributes.items(tmp_path, tiles=40)
-    again, cached = attributes.items(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(attributes, "draw", None)  # nothing is drawn again
+        again, cached = attributes.items(tmp_path, tiles=40)
+        with pytest.raises(TypeError):  # but other tiles are
+            attributes.items(tmp_path, tiles=41)
     assert (images == again).all()
     assert pairs == cached
     true = {pair.true for pair in pairs}
