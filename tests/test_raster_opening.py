@@ -97,6 +97,16 @@ def test_header_that_claims_a_billion_rows(tmp_path):
             raster.grid(TileSize.parse("64px"))
 
 
+def placed_by(points, path, crs="EPSG:4326"):
+    """90 x 60 pixels of a file that has these ground control points."""
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
+        crs=crs, gcps=points,
+    ):  # fmt: skip
+        pass
+    return path
+
+
 @pytest.mark.parametrize("spelled_out", [False, True])
 def test_ground_control_points_are_warped(tmp_path, spelled_out):
     corners = [(0, 0, -75.0, 42.0), (0, 90, -74.9, 42.02), (60, 90, -74.89, 41.95)]
@@ -188,12 +198,7 @@ def test_points_across_the_antimeridian(tmp_path, shift):
 def test_points_far_outside_of_the_raster_are_told(tmp_path):
     points = [GroundControlPoint(row, row % 7, 10 + row / 90, 50) for row in (1e300, 9, 90)]
     points.append(GroundControlPoint(0, -1e300, 10, 50))
-    path = tmp_path / "a.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
-        crs="EPSG:4326", gcps=points,
-    ):  # fmt: skip
-        pass
+    path = placed_by(points, tmp_path / "a.tif")
     with pytest.raises(RasterError, match="cannot be joined to a mesh"):
         Raster.open(path)
 
@@ -206,12 +211,7 @@ def on_a_lattice(path, crs, transform, told_in):
         for row in (0, 30, 60)
         for column in (0, 45, 90)
     ]
-    with rasterio.open(
-        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
-        crs=told_in, gcps=points,
-    ):  # fmt: skip
-        pass
-    return path
+    return placed_by(points, path, told_in)
 
 
 POLAR = from_origin(-45_000, 25_000, 1000, 1000)
@@ -270,12 +270,7 @@ def test_points_elsewhere_place_the_raster(tmp_path, crs, transform, told_in):
 
 def test_points_that_fit_no_plane_are_told(tmp_path):
     points = [GroundControlPoint(0, column, 10 + column / 1000, 50) for column in (0, 45, 90)]
-    path = tmp_path / "a.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", count=1, width=90, height=60, dtype="uint8",
-        crs="EPSG:4326", gcps=points,
-    ):  # fmt: skip
-        pass
+    path = placed_by(points, tmp_path / "a.tif")
     with pytest.raises(RasterError, match="control points, spread over it"):
         Raster.open(path)
 

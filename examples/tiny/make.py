@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from examples.tiny.stages.corpus import Part
 from examples.tiny.stages.distil import step
 from examples.tiny.stages.first import Prepared
 from examples.tiny.stages.gathered import Gathered, gather
-from examples.tiny.stages.panel import Panel, bare
+from examples.tiny.stages.panel import Panel
 from examples.tiny.stages.teachers import READER
 from ngcg_cli.datasets.pairs import Pair
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
@@ -40,7 +40,8 @@ from ngcg_cli.evaluation.retrieval import recall
 from ngcg_cli.training.loop import Run
 
 #: The courses after the first.
-LATER = ("second", "third", "fourth")
+Later = Literal["second", "third", "fourth"]
+LATER: tuple[Later, ...] = get_args(Later)
 #: A part of the names of the tower's parameters.
 TOWER = "vision_tower."
 #: What a run's folder is named by, beside constants and data: change a stage, and it starts anew.
@@ -66,7 +67,7 @@ def main(
         typer.Option(min=1, help="How many drawn tiles; a fourth course draws 4.3 times as many."),
     ] = Recipe.tiles,
     course: Annotated[
-        Literal["second", "third", "fourth"],
+        Later,
         typer.Option(help="With --start: go on with this course, and those after it."),
     ] = "second",
     seed: Annotated[
@@ -130,10 +131,11 @@ def main(
 
 def _recipe(tiles: int, seed: int, float32: bool) -> Recipe:
     whole = Recipe(tiles=tiles, seed=seed)
+    scale = tiles / Recipe().tiles
 
     def settled(course: Course) -> Course:
         precision = "float32" if float32 else course.loop.precision
-        towns, counted = (round(count * tiles / Recipe().tiles) for count in course.fresh)
+        towns, counted = (round(count * scale) for count in course.fresh)
         loop = replace(course.loop, seed=seed, precision=precision)
         return replace(course, loop=loop, fresh=(towns, counted))
 
@@ -179,7 +181,7 @@ def _left(run: Path, start: str, course: Course) -> Path:
     last = run / "last"
     if not course.averaged:
         return last
-    made = mean([bare(load_encoder(str(m), "cpu", precision="float32")) for m in (last, start)])
+    made = mean([load_encoder(str(m), "cpu", precision="float32") for m in (last, start)])
     save_checkpoint(made, run / "mean", {})
     return run / "mean"
 

@@ -9,7 +9,7 @@ fourth only drawn things teach, tiles that are all new above all, and all else i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ngcg_cli.training.course import LoopSettings
 
@@ -122,6 +122,12 @@ _THIRD = {"image": 1.0, "text": 1.0, "map_image": 0.5, "map_text": 1.0, "lexicon
 _FOURTH = {"image": 3.0, "text": 3.0, "map_image": 1.0, "map_text": 1.0, "codes": 0.5,
            "differ": 1.0, "hard": 0.5, "drawn": 0.3, "pasted": 0.1}  # fmt: skip
 
+# The second course's; those after it differ in little.
+_LOOP = LoopSettings(
+    steps=640, lr=3e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
+    ema=0.985, precision="bfloat16", log_every=5, save_every=40, validate_every=160,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -173,10 +179,7 @@ class Recipe:
     )  # fmt: skip
     second: Course = field(
         default_factory=lambda: Course(
-            LoopSettings(
-                steps=640, lr=3e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
-                ema=0.985, precision="bfloat16", log_every=5, save_every=40, validate_every=160,
-            ),
+            _LOOP,
             Sizes(photographs=100, unlabelled=40, tiles=48, pasted=20, lexicon=64, words=136,
                   bank=20_000, counts=4.0),
             _SECOND,
@@ -188,10 +191,7 @@ class Recipe:
     )  # fmt: skip
     third: Course = field(
         default_factory=lambda: Course(
-            LoopSettings(
-                steps=440, lr=2.5e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
-                ema=0.985, precision="bfloat16", log_every=5, save_every=40, validate_every=110,
-            ),
+            replace(_LOOP, steps=440, lr=2.5e-4, validate_every=110),
             Sizes(photographs=64, unlabelled=64, tiles=48, pasted=16, lexicon=64, words=448,
                   bank=20_000, counts=6.0),
             _THIRD,
@@ -202,10 +202,7 @@ class Recipe:
     )  # fmt: skip
     fourth: Course = field(
         default_factory=lambda: Course(
-            LoopSettings(
-                steps=400, lr=2.5e-4, schedule="cosine", warmup=0.05, floor=0.02, weight_decay=0.05,
-                ema=0.985, precision="bfloat16", log_every=5, save_every=40, validate_every=100,
-            ),
+            replace(_LOOP, steps=400, lr=2.5e-4, validate_every=100),
             Sizes(photographs=64, unlabelled=64, tiles=96, pairs=72, statements=40, pasted=8,
                   lexicon=32, words=320, bank=20_000, counts=8.0),
             _FOURTH,

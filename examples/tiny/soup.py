@@ -20,7 +20,6 @@ from examples.tiny.script import script
 from examples.tiny.stages.averaged import mean
 from examples.tiny.stages.balanced import balance
 from examples.tiny.stages.gathered import unpacked
-from examples.tiny.stages.panel import bare
 from ngcg_cli.encoder.checkpoint import load_encoder, save_checkpoint
 from ngcg_cli.errors import UsageError
 
@@ -47,7 +46,7 @@ def main(
     if len(models) < 2:
         raise UsageError("a mean takes two models or more")
     torch.set_num_threads(threads)
-    made = mean([bare(load_encoder(model, "cpu", precision="float32")) for model in models])
+    made = mean([load_encoder(model, "cpu", precision="float32") for model in models])
     val, _ = unpacked(data / "rsicd150/val.tar", out.parent)
     train, _ = unpacked(data / "rsicd150/train.tar", out.parent)
     balance(made, train)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from ngcg_cli.search import SourceRecord
+from ngcg_cli.search.match import file_of
 
 _BLOCK = 1 << 20
 # Bytes of a world file, an .aux.xml: read as quickly as its time is asked for.
@@ -46,8 +47,6 @@ def from_root(source: str) -> str:
 
 def is_gone(path: str) -> bool:
     """Whether a source of an index is a local path, or in an archive, that is there no more."""
-    from ngcg_cli.search.match import file_of
-
     file = file_of(path)
     return is_local(file) and not os.path.lexists(file)
 

@@ -156,10 +156,14 @@ def gone_under(sources: list[str], known: Mapping[str, SourceRecord], found: Fou
     folders = tuple(os.path.join(root, "") for root in roots if _holds_files(root))
     files = {root for root in roots if _holds_files(os.path.dirname(root))}
     there = set(found.paths)
+
+    def named(file: str) -> bool:
+        return file in files or file.startswith(folders)
+
     return [
         path
         for path, record in known.items()
-        if ((file_of(path) in files or file_of(path).startswith(folders)) and is_gone(path))
+        if (named(file_of(path)) and is_gone(path))
         or (record.catalog in found.whole and path not in there)
     ]
 

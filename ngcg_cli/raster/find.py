@@ -36,13 +36,14 @@ def find_rasters(source: str) -> list[str]:
         RasterError: the folder holds no raster.
     """
     if not os.path.isdir(source):
-        return sorted(_packed(source)) or [source]
-    found = [
-        name
-        for path in _walk(source)
-        if path.lower().endswith(SUFFIXES) or _PACKED.fullmatch(os.path.basename(path))
-        for name in ([] if _unpacked(path) else _packed(path))
-    ]
+        inside = _packed(source) if _is_packed(source) else []
+        return sorted(inside) or [source]
+    found: list[str] = []
+    for path in _walk(source):
+        if path.lower().endswith(SUFFIXES):
+            found.append(path)
+        elif _is_packed(path) and not _unpacked(path):
+            found += _packed(path)
     if not found:
         wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         raise RasterError(
@@ -71,9 +72,13 @@ def passed_over(source: str) -> list[str]:
     )
 
 
+def _is_packed(path: str) -> bool:
+    return bool(_PACKED.fullmatch(os.path.basename(path)))
+
+
 def _packed(path: str) -> list[str]:
-    """The rasters in the archive of a Sentinel-2 product; of all else, the path itself."""
-    if not _PACKED.fullmatch(os.path.basename(path)) or not os.path.isfile(path):
+    """The rasters in the archive of a Sentinel-2 product; of none that opens, the path itself."""
+    if not os.path.isfile(path):
         return [path]
     import zipfile
 
@@ -93,8 +98,6 @@ def _packed(path: str) -> list[str]:
 
 def _unpacked(path: str) -> bool:
     """Whether the archive of a product lies beside the folder that it was unpacked into."""
-    if not _PACKED.fullmatch(os.path.basename(path)):
-        return False
     stem = path[: -len(".zip")]
     return os.path.isdir(stem) or os.path.isdir(f"{stem}.SAFE")
 

@@ -20,15 +20,14 @@ from ngcg_cli.raster import vrt
 
 # Of Sentinel-2: T32TQM_20200101T101411_B04_10m.jp2, since 2016; and whatever lies in a granule, as
 # S2A_OPER_MSI_L1C_TL_..._T32TQM_N02.01/IMG_DATA/..._B04.jp2 before, and masks.
+_LAYERS = r"B\d[\dA]|TCI|AOT|WVP|SCL"
 _TILE = re.compile(
     r"(.*?/)(?:R\d0m/)?((?:L2A_)?T\d\d[A-Z]{3}_\d{8}T\d{6})_"
-    r"(?:B\d[\dA]|TCI|AOT|WVP|SCL|PVI)(?:_\d0m)?"
-    r"\.(?:jp2|tiff?)",
+    rf"(?:{_LAYERS}|PVI)(?:_\d0m)?\.(?:jp2|tiff?)",
     re.IGNORECASE,
 )
 _GRANULE = re.compile(
-    r"(.*/GRANULE/[^/]+)/(?:QI_DATA/.*|IMG_DATA/.*_(?:B\d[\dA]|TCI|AOT|WVP|SCL)(?:_\d0m)?)"
-    r"\.(?:jp2|tiff?)",
+    rf"(.*/GRANULE/[^/]+)/(?:QI_DATA/.*|IMG_DATA/.*_(?:{_LAYERS})(?:_\d0m)?)\.(?:jp2|tiff?)",
     re.IGNORECASE,
 )
 _TRUE_COLOUR = re.compile(r".*_TCI(?:_\d0m)?\.(?:jp2|tiff?)", re.IGNORECASE)

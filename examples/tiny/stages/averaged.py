@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import torch
 
 from examples.tiny.keyed import contents
+from examples.tiny.stages.panel import bare
 from ngcg_cli.encoder.encoder import Encoder
 from ngcg_cli.errors import UsageError
 
 
 @torch.no_grad()
 def mean(models: Sequence[Encoder]) -> Encoder:
-    """The first of the models, with the mean of all models' weights.
+    """The first of the models, with the mean of all models' weights, and none of their balances.
 
     Raises:
         UsageError: their weights differ in names or shapes, or their tokenizers differ.
     """
-    states = [model.module.state_dict() for model in models]
+    states = [bare(model).module.state_dict() for model in models]
     shapes = [{name: weight.shape for name, weight in state.items()} for state in states]
     if any(own != shapes[0] for own in shapes):
         raise UsageError("these models differ in architecture: their weights have no mean")

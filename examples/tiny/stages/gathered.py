@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from examples.tiny.stages.scenes import lexicon
 from examples.tiny.stages.teachers import READER, read
 from examples.tiny.stages.vocabulary import phrased, phrases, things
 from examples.tiny.stages.words import kept, sentences, vectors
+from examples.town.tiles import Tile, make_tile
 from ngcg_cli.errors import UsageError
 
 
@@ -119,10 +120,10 @@ def gather(data: Path, out: Path, recipe: Recipe) -> Gathered:
         facts,
         numbers,
         counted_facts,
-        _read(captions, out / "captions.npy"),
+        kept_reading(captions, out / "captions.npy"),
         [tuple(number[text] for text in texts) for texts in spoken],
         lexical,
-        _read(lexical.sentences, out / "lexicon.npy"),
+        kept_reading(lexical.sentences, out / "lexicon.npy"),
         _words(data, out),
     )
 
@@ -143,18 +144,21 @@ def town(out: Path, seeds: range) -> tuple[Images, list[Facts]]:
 
     Some combinations of known words are kept out of them, to be measured on later.
     """
-    folder = keyed(out / "tiles", seeds=[seeds.start, seeds.stop],
-                   code=code("examples/town/*.py", *stages("contrasts")))  # fmt: skip
-    write(folder, seeds)
-    pixels, facts = read_facts(folder)
-    return Images(pixels, folder), facts
+    return _drawn(out / "tiles", seeds, make_tile, "contrasts")
 
 
 def in_number(out: Path, seeds: range) -> tuple[Images, list[Facts]]:
     """Drawn tiles of things in number, with the facts of each."""
-    folder = keyed(out / "counted", seeds=[seeds.start, seeds.stop],
-                   code=code("examples/town/*.py", *stages("contrasts", "counted")))  # fmt: skip
-    write(folder, seeds, make=counting.make_counted)
+    return _drawn(out / "counted", seeds, counting.make_counted, "contrasts", "counted")
+
+
+def _drawn(
+    folder: Path, seeds: range, make: Callable[[int, int], Tile], *drawers: str
+) -> tuple[Images, list[Facts]]:
+    """The tiles of `seeds`, which `make` and these stages draw, kept in `folder`."""
+    folder = keyed(folder, seeds=[seeds.start, seeds.stop],
+                   code=code("examples/town/*.py", *stages(*drawers)))  # fmt: skip
+    write(folder, seeds, make=make)
     pixels, facts = read_facts(folder)
     return Images(pixels, folder), facts
 
@@ -191,10 +195,11 @@ def _words(data: Path, out: Path) -> tuple[Read, Read, Read]:
     spoken = [line.strip().rstrip(" .") for line in lines if line.strip()]
     return (
         Read(corpus, vectors(corpus, cache).astype(np.float32)),
-        _read(list(kept(phrases())), out / "vocabulary.npy"),
-        _read(list(kept(spoken)), out / "overhead.npy"),
+        kept_reading(list(kept(phrases())), out / "vocabulary.npy"),
+        kept_reading(list(kept(spoken)), out / "overhead.npy"),
     )
 
 
-def _read(texts: list[str], path: Path) -> Read:
+def kept_reading(texts: list[str], path: Path) -> Read:
+    """The sentences with the text teacher's features, which are kept beside `path`'s name."""
     return Read(texts, read(texts, keyed(path, texts=texts_digest(texts), reader=READER)))

@@ -25,14 +25,21 @@ from examples.tiny.stages.counted import FIRST_SEED
 from examples.tiny.stages.distil import Lesson
 from examples.tiny.stages.eyes import open_eyes
 from examples.tiny.stages.first import Prepared
-from examples.tiny.stages.gathered import Gathered, Images, Read, in_number, town
+from examples.tiny.stages.gathered import (
+    Gathered,
+    Images,
+    Read,
+    in_number,
+    kept_reading,
+    town,
+)
 from examples.tiny.stages.heads import read_by, train_reader
 from examples.tiny.stages.lessons import Batches, Pasted, Photographs, Pixels, Said, Tiles
 from examples.tiny.stages.mixed import write as mix
 from examples.tiny.stages.panel import LEAST, Panel, bare, unit
 from examples.tiny.stages.pasted import write as paste
 from examples.tiny.stages.spliced import spliced
-from examples.tiny.stages.teachers import READER, Head, read
+from examples.tiny.stages.teachers import READER, Head
 from examples.tiny.stages.vocabulary import Alter, things
 from examples.town.captions import Speaker
 from ngcg_cli.encoder.checkpoint import load_encoder
@@ -88,11 +95,9 @@ def prepare(
                    count=recipe.pasted, code=drawn_by)  # fmt: skip
     glued, keys = paste(folder, others, recipe.pasted)
     more = spliced(captions.texts, gathered.own, gathered.lexical.images.tolist(), recipe.spliced)
-    made = np.empty(0, np.float32)
-    if not course.held:
-        made = read(more, keyed(out / "spliced.npy", texts=texts_digest(more), reader=READER))
-    parts = [*((part, False) for part in gathered.words), (Read(more, made), True),
-             (captions, True)]  # fmt: skip
+    unread = Read(more, np.empty((0, 0), np.float32))  # the panel needs no features
+    made = unread if course.held else kept_reading(more, out / "spliced.npy")
+    parts = [*((part, False) for part in gathered.words), (made, True), (captions, True)]
     words = [(part.texts, said_by(part, voted=voted), share)
              for (part, voted), share in zip(parts, course.word_shares, strict=True)
              if share]  # fmt: skip
